@@ -1,0 +1,120 @@
+// Package commonruntime is the contract between the control plane, which writes what a pod of a job has to do,
+// and fairlead-runtime, which does it inside the pod: the document carried in an AmlJob's
+// spec.job.options.commonRuntimeJobSpec.
+package commonruntime
+
+// Version is the document version this package describes; a runtime refuses any other.
+const Version = "2"
+
+// Paths inside a job's container.
+const (
+	// BinDir holds the static runtime binary, copied there by the init container (an emptyDir).
+	BinDir = "/fairlead/bin"
+	// SpecPath is the JobSpec document as JSON (from ConfigMap <jobid>).
+	SpecPath = "/fairlead/spec/job.json"
+	// TokenPath is the run token, a bearer token for BlobBase and the tracking API (from Secret <jobid>-runtoken-secrets).
+	TokenPath = "/fairlead/run/token"
+	// CAPath is the PEM bundle that verifies the control plane; absent when public CAs do.
+	CAPath = "/fairlead/run/ca.crt"
+	// LogKeyPath is the shared secret that a reader of the live log must present (same Secret, key "log-key").
+	LogKeyPath = "/fairlead/run/log-key"
+	// WorkDir is an emptyDir: code is unpacked to WorkDir/wd, inputs to WorkDir/inputs/<name>, outputs are WorkDir/outputs/<name>.
+	WorkDir = "/fairlead/work"
+)
+
+// LogPort is the TCP port on which the runtime serves its files live to the relay:
+// GET /files/<path>?offset=<bytes>&follow=true with header "Authorization: Bearer <log key>".
+const LogPort = 13333
+
+// Keys of the Secret <jobid>-runtoken-secrets.
+const (
+	SecretToken  = "token"
+	SecretCA     = "ca.crt"
+	SecretLogKey = "log-key"
+)
+
+// Names of the files every run has, relative to its artifacts. Kubernetes adds
+// ReasonPath: the termination message, JSON of type Result.
+const (
+	StdLogPath    = "user_logs/std_log.txt"
+	SystemLogPath = "system_logs/fairlead_runtime.log"
+	ReasonPath    = "/dev/termination-log"
+)
+
+// JobSpec is all that one pod of a job needs to know. The same document goes to every pod of the job; what differs
+// (rank, attempt) comes from the environment: FAIRLEAD_RANK (0-based node rank) and FAIRLEAD_ATTEMPT (0 for the first).
+type JobSpec struct {
+	Version string `json:"version"`
+	// Name is the run id (the job resource's name).
+	Name string `json:"name"`
+	// Command is run with /bin/bash -c where bash exists, else /bin/sh -c, in the folder of the code. It may contain
+	// ${{inputs.<name>}} and ${{outputs.<name>}}, replaced by paths or literal values (shell quoting is the author's).
+	Command string `json:"command"`
+	// Environment is what the user and the control plane set; the runtime adds what only it knows
+	// (AZURE_ML_INPUT_*, AZURE_ML_OUTPUT_*, AZUREML_DATAREFERENCE_*, AZUREML_CR_*).
+	Environment map[string]string `json:"environment,omitempty"`
+	// Code is the URL of the code snapshot's folder; empty when the job has no code.
+	Code string `json:"code,omitempty"`
+	// Inputs and Outputs by name.
+	Inputs  map[string]Input  `json:"inputs,omitempty"`
+	Outputs map[string]Output `json:"outputs,omitempty"`
+	// Artifacts is the URL of the folder that receives user_logs/, system_logs/, outputs/ and logs/
+	// (…/azureml/ExperimentRun/dcid.<run>).
+	Artifacts string `json:"artifacts"`
+	// BlobBase is the URL prefix of the control plane's blob front. URLs below it are read with the run token;
+	// any other https URL is fetched without credentials.
+	BlobBase string `json:"blobBase"`
+	// Distribution says how processes are started; nil means one process per pod.
+	Distribution *Distribution `json:"distribution,omitempty"`
+	// TimeoutSeconds ends the command (SIGTERM, then SIGKILL after 30 s); 0 means never.
+	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
+}
+
+// Input is one input. Type is literal, uri_file, uri_folder, mltable, custom_model or mlflow_model (jobInputType).
+type Input struct {
+	Type string `json:"type"`
+	// Value is the literal's value.
+	Value string `json:"value,omitempty"`
+	// URL is a file's URL, or a folder's URL without trailing slash.
+	URL string `json:"url,omitempty"`
+	// Mode is ReadOnlyMount, ReadWriteMount, Download or Direct (InputDeliveryMode). Mounts are served by download
+	// until the CSI driver is installed; Direct passes the URL through.
+	Mode string `json:"mode,omitempty"`
+}
+
+// Output is one output. Type is uri_file, uri_folder, custom_model, mlflow_model or mltable.
+type Output struct {
+	Type string `json:"type"`
+	// URL is the file or folder to upload to.
+	URL string `json:"url"`
+	// Mode is ReadWriteMount, Upload or Direct (OutputDeliveryMode).
+	Mode string `json:"mode,omitempty"`
+}
+
+// Distribution is how a job of several processes starts. Type is PyTorch, Mpi or TensorFlow (distributionType).
+type Distribution struct {
+	Type                    string `json:"type"`
+	ProcessCountPerInstance int32  `json:"processCountPerInstance,omitempty"`
+	WorkerCount             int32  `json:"workerCount,omitempty"`
+	ParameterServerCount    int32  `json:"parameterServerCount,omitempty"`
+}
+
+// Phases of a pod, in order; a Result names the one it ended in.
+const (
+	PhasePreparing  = "Preparing"  // fetching code and inputs
+	PhaseRunning    = "Running"    // the user's command runs
+	PhaseFinalizing = "Finalizing" // uploading outputs and logs
+	PhaseDone       = "Done"
+)
+
+// Result is what the runtime leaves in the termination message (at most 4096 bytes) when it ends.
+type Result struct {
+	Phase string `json:"phase"`
+	// ExitCode is the user's command's exit code; 128+n when signal n ended it.
+	ExitCode int `json:"exitCode"`
+	// Code is a short stable word for a failure that is not the command's own:
+	// CodeDownloadFailed, InputDownloadFailed, CommandNotStarted, Timeout, Canceled, OutputUploadFailed, AlreadyClaimed, SpecInvalid.
+	Code string `json:"code,omitempty"`
+	// Message tells a person what happened and what to do.
+	Message string `json:"message,omitempty"`
+}

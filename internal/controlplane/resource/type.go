@@ -1,0 +1,116 @@
+// Package resource is the registry of resource types. One entry per type holds all that is special about it; routes,
+// listing, paging, etags, asynchronous operations, systemData and errors are derived from the entry by package server.
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"regexp"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+)
+
+// Type is one entry of the registry. Func fields that are nil mean "nothing special".
+type Type struct {
+	// Namespace and Name as the reference spells them: "Microsoft.MachineLearningServices", "workspaces/jobs".
+	// Subscriptions and resource groups use Namespace "Microsoft.Resources" with Name "subscriptions" and "resourceGroups".
+	Namespace, Name string
+	// Extends lists full types this one may be nested under with a second /providers/ segment (extensions on clusters).
+	Extends []string
+	// APIVersions are advertised newest first; any api-version is accepted.
+	APIVersions []string
+	// NameRule must match the last name segment; NameHelp says the rule in words for the error.
+	NameRule *regexp.Regexp
+	NameHelp string
+	// NewestFirst orders lists by creation, newest first.
+	NewestFirst bool
+	// Archivable types honour listViewType and properties.isArchived.
+	Archivable bool
+	// VersionContainer marks models, environments, data, codes: a PUT of "<type>/versions" makes the container when absent.
+	VersionContainer bool
+	// Async: PUT and DELETE answer with an operation (201/202 and Azure-AsyncOperation) that a reconciler finishes.
+	// Otherwise they are done when answered and provisioningState is Succeeded at once.
+	Async bool
+	// NoProvisioningState for types whose wire shape has none (jobs, codes …).
+	NoProvisioningState bool
+
+	// Admit checks and completes a PUT (or the result of a merged PATCH) inside its transaction: validates, sets defaults,
+	// strips read-only fields, moves secrets out of Body, writes desired values. Returned *arm.Error values reach the caller as they are.
+	Admit func(ctx context.Context, p *Put) error
+	// Patch merges a PATCH body into the stored one; nil means RFC 7396 on tags, identity and properties.
+	Patch func(old, patch json.RawMessage) (json.RawMessage, error)
+	// Remove runs inside the DELETE's transaction: refuse what is in use, delete desired values. It returns true when
+	// removal waits for a reconciler (the record stays with provisioningState Deleting).
+	Remove func(ctx context.Context, d *Removal) (wait bool, err error)
+	// Show completes a record for the wire (read-only fields computed from Internal and from other records).
+	Show func(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error
+	// Actions by lower-case name: POST <id>/<action>.
+	Actions map[string]Action
+	// Filter narrows a list by query parameters the type understands (tag, jobType, hash, isDefault …); false leaves it out.
+	Filter func(q map[string]string, rec store.Record) bool
+}
+
+// FullType is Namespace/Name in lower case, as in store.Record.Type.
+func (t *Type) FullType() string { return lower(t.Namespace + "/" + t.Name) }
+
+// Put is a PUT in flight.
+type Put struct {
+	Tx        store.Tx
+	ID        arm.ID
+	Principal Principal
+	// Old is nil when the resource is new.
+	Old *store.Record
+	// Body is the decoded request body (already merged for PATCH); Admit edits it. Unknown fields are kept.
+	Body map[string]any
+	// Record is what will be written; Admit may set Internal, Secret and Archived. Body is marshalled into it afterwards.
+	Record *store.Record
+	// Operation is the operation a reconciler will finish (Async types); nil otherwise.
+	Operation *store.Operation
+	// Header are the request's headers (x-azureml-token …).
+	Header http.Header
+	// AfterCommit are called once the transaction is durable.
+	AfterCommit []func()
+}
+
+// Removal is a DELETE in flight.
+type Removal struct {
+	Tx        store.Tx
+	ID        arm.ID
+	Principal Principal
+	Record    store.Record
+	Operation *store.Operation
+	// Force is ?forceDelete=true.
+	Force bool
+	Query map[string]string
+}
+
+// Principal is who asks.
+type Principal struct {
+	// ID is the object id; Name what systemData shows; Kind is User, ServicePrincipal, Agent, Run or ManagedIdentity.
+	ID, Name, Kind string
+	// Scope limits Agent (its cluster's key) and Run (its job's key); "" otherwise.
+	Scope string
+}
+
+// Action is a POST on a resource.
+type Action struct {
+	// Permission is the role action needed, "read" or "write" or "secret" (list keys).
+	Permission string
+	// Run answers with a value that is sent as JSON; nil sends an empty 200.
+	Run func(ctx context.Context, a *Call) (any, error)
+}
+
+// Call is an action in flight.
+type Call struct {
+	Store     store.Store
+	ID        arm.ID
+	Record    store.Record
+	Principal Principal
+	Body      json.RawMessage
+	// Status may be set to answer with another success code (202).
+	Status int
+	// ResponseHeader is sent with the answer (Location …).
+	ResponseHeader http.Header
+}

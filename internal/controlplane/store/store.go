@@ -1,0 +1,132 @@
+// Package store is the one seam to the database: resources, operations, the change log and the two last-value maps of
+// every cluster. Packages sqlite and postgres implement it; package storetest says how both must behave.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNotFound: the caller answers 404 or treats the thing as absent.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the record's version is not the expected one (someone wrote in between); read again, decide again.
+	ErrConflict = errors.New("version conflict")
+)
+
+// Record is one resource. Keys (Key, Type, Parent) are lower case; ID and Name keep the case of the first write.
+type Record struct {
+	// Key is the lower-case ARM id.
+	Key string
+	ID  string
+	// Type is the lower-case full type, e.g. microsoft.machinelearningservices/workspaces/jobs.
+	Type string
+	// Parent is the Key of the resource whose collection lists this one (its resource group, or its parent resource); "" at the root.
+	Parent string
+	Name   string
+	// Seq orders creation (unique, ascending); set by the store on first write.
+	Seq int64
+	// Version grows by every write of this record; 0 in a Put means "must not exist yet"; set by the store.
+	Version int64
+	// Body is the wire envelope without id, name, type, systemData and etag: location, tags, identity, kind, sku, properties.
+	Body json.RawMessage
+	// Internal is what reconcilers remember; never on the wire.
+	Internal json.RawMessage
+	// Secret is encrypted by the caller (package seal); never on the wire.
+	Secret []byte
+	// Archived records are left out of lists unless asked for.
+	Archived             bool
+	CreatedAt, UpdatedAt time.Time // UTC, microseconds; set by the caller's clock
+	CreatedBy, UpdatedBy string    // principal
+}
+
+// Operation is one asynchronous operation on a resource. Status is Creating, Updating, Deleting, Succeeded, Failed or Canceled.
+type Operation struct {
+	ID, Key, Status string
+	Error           json.RawMessage // arm.ErrorBody when Failed
+	StartedAt       time.Time
+	EndedAt         time.Time // zero while it runs
+}
+
+// Change is one entry of the change log, which reconcilers and watchers follow.
+type Change struct {
+	Seq int64
+	// Kind is resource, operation, desired or observed.
+	Kind string
+	// Key is a record's Key; for desired and observed it is the cluster's Key.
+	Key string
+	// Type is the record's Type; for desired and observed it is the map's key (job/…).
+	Type    string
+	Deleted bool
+}
+
+// Query selects records of one type below one parent. Parent "" with AnyParent selects the type everywhere.
+type Query struct {
+	Type, Parent string
+	AnyParent    bool
+	// Prefix limits to keys that begin with it (a subscription's or a group's resources).
+	Prefix string
+	// Newest first when Descending (jobs), else by creation.
+	Descending bool
+	// After is the Seq of the last record of the previous page; 0 begins.
+	After int64
+	// Limit is 1..1000.
+	Limit int
+	// IncludeArchived, OnlyArchived: reference's listViewType All, ArchivedOnly; neither: ActiveOnly.
+	IncludeArchived, OnlyArchived bool
+}
+
+// Entry is one key of a last-value map.
+type Entry struct {
+	Key     string
+	Value   json.RawMessage
+	Seq     int64
+	Deleted bool
+	At      time.Time
+}
+
+// Reader is what can be read, inside and outside a transaction.
+type Reader interface {
+	Get(ctx context.Context, key string) (Record, error)
+	List(ctx context.Context, q Query) ([]Record, error)
+	Operation(ctx context.Context, id string) (Operation, error)
+	// OperationsOf lists unfinished operations of a record.
+	OperationsOf(ctx context.Context, key string) ([]Operation, error)
+	// Desired lists entries of a cluster's desired map with Seq > after, tombstones included when after > 0, by Seq.
+	Desired(ctx context.Context, cluster, prefix string, after int64) ([]Entry, error)
+	// Observed returns one entry, or ErrNotFound.
+	Observed(ctx context.Context, cluster, key string) (Entry, error)
+	ObservedPrefix(ctx context.Context, cluster, prefix string) ([]Entry, error)
+}
+
+// Tx is a transaction: everything in it happens, with its change-log entries, or nothing does.
+type Tx interface {
+	Reader
+	// Put inserts (Version 0) or replaces (Version as read) and returns the record with Seq and Version set; ErrConflict otherwise.
+	Put(ctx context.Context, r Record) (Record, error)
+	// Delete removes a record; ErrNotFound when absent.
+	Delete(ctx context.Context, key string) error
+	PutOperation(ctx context.Context, o Operation) error
+	PutDesired(ctx context.Context, cluster, key string, value json.RawMessage) error
+	DeleteDesired(ctx context.Context, cluster, key string) error
+	// PutObserved keeps the newest value; an equal value changes only At and logs no change.
+	PutObserved(ctx context.Context, cluster, key string, value json.RawMessage, at time.Time) error
+	DeleteObserved(ctx context.Context, cluster, key string) error
+}
+
+// Store is a database.
+type Store interface {
+	Reader
+	// Update runs fn in a serializable transaction, again on a serialization failure (at most 10 times).
+	Update(ctx context.Context, fn func(Tx) error) error
+	// Changes returns up to limit changes after seq, by Seq, with no gaps that could still fill.
+	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
+	// LastChange returns the newest sequence number.
+	LastChange(ctx context.Context) (int64, error)
+	// Wait returns when something may have changed after seq, or ctx ends.
+	Wait(ctx context.Context, seq int64) error
+	Close() error
+}
