@@ -1,0 +1,49 @@
+# Every task of the project; `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED ?= 0
+LDFLAGS := -s -w
+BINARIES := fairlead fairlead-agent fairlead-runtime
+TIMEOUT ?= 40m
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the binaries into bin/
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ $(addprefix ./cmd/,$(BINARIES))
+
+cluster: ## Build what the local cluster runs (Kubernetes, containerd, images), cached by content
+	localcluster/build
+
+demo: build cluster ## Build everything, start the local cluster, train a model on it, print its accuracy
+	scripts/demo
+
+test: build cluster ## All tests, with the set-up they need (root: the local cluster's tests run too)
+	scripts/test
+
+unit: ## Tests that need neither root nor the local cluster
+	go test -shuffle=on ./...
+
+race: ## Tests of the packages with concurrency under the race detector
+	CGO_ENABLED=1 go test -race -shuffle=on ./internal/controlplane/... ./internal/link/... ./internal/runtime/...
+
+fuzz: ## Every fuzz target for a short while each
+	scripts/fuzz
+
+bench: build cluster ## Benchmarks; figures are described in docs/benchmarks.md
+	scripts/bench
+
+lint: ## golangci-lint with the project's rules
+	go tool -modfile=go.tools.mod golangci-lint run
+
+generate: ## Regenerate what is generated
+	go generate ./...
+
+verify: ## Regenerate, tidy, vet and test the rules; fails on a dirty tree
+	scripts/verify
+
+clean: ## Remove build results of this checkout (not the content cache)
+	rm -rf bin out
+
+.PHONY: help build cluster demo test unit race fuzz bench lint generate verify clean
