@@ -146,6 +146,8 @@ type Status struct {
 type Job struct {
 	// ID is 32 hex digits derived from the job's resource id; it names the AmlJob.
 	ID string `json:"id"`
+	// Resource is the job's resource id; the control plane finds the job of an observed status by it.
+	Resource string `json:"resource,omitempty"`
 	// Namespace is the compute's namespace.
 	Namespace string `json:"namespace"`
 	// Labels go on the AmlJob and its pods (ml.azure.com/workspace, …).

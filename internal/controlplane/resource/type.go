@@ -98,6 +98,8 @@ type Principal struct {
 type Action struct {
 	// Permission is the role action needed, "read" or "write" or "secret" (list keys).
 	Permission string
+	// WithoutRecord: the resource need not exist (startPendingUpload comes before its version); Call.Record is zero then.
+	WithoutRecord bool
 	// Run answers with a value that is sent as JSON; nil sends an empty 200.
 	Run func(ctx context.Context, a *Call) (any, error)
 }

@@ -15,6 +15,11 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the record's version is not the expected one (someone wrote in between); read again, decide again.
 	ErrConflict = errors.New("version conflict")
+	// ErrCompacted: what followed the given sequence number is no longer kept (or the number was never handed out here).
+	// A reader of Desired starts again from 0 (the link's Reset); a follower of Changes looks at everything and follows from LastChange.
+	ErrCompacted = errors.New("sequence number is no longer kept")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store is closed")
 )
 
 // Record is one resource. Keys (Key, Type, Parent) are lower case; ID and Name keep the case of the first write.
@@ -96,6 +101,7 @@ type Reader interface {
 	// OperationsOf lists unfinished operations of a record.
 	OperationsOf(ctx context.Context, key string) ([]Operation, error)
 	// Desired lists entries of a cluster's desired map with Seq > after, tombstones included when after > 0, by Seq.
+	// ErrCompacted when tombstones after that number are gone; the caller then reads from 0.
 	Desired(ctx context.Context, cluster, prefix string, after int64) ([]Entry, error)
 	// Observed returns one entry, or ErrNotFound.
 	Observed(ctx context.Context, cluster, key string) (Entry, error)
@@ -121,12 +127,20 @@ type Tx interface {
 type Store interface {
 	Reader
 	// Update runs fn in a serializable transaction, again on a serialization failure (at most 10 times).
+	// fn holds the only writer: it must not call Update, nor wait for anything but the Tx.
 	Update(ctx context.Context, fn func(Tx) error) error
-	// Changes returns up to limit changes after seq, by Seq, with no gaps that could still fill.
+	// Changes returns up to limit changes after seq, by Seq, with no gaps that could still fill. They are kept for at
+	// least an hour; ErrCompacted when some after seq are gone.
 	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
 	// LastChange returns the newest sequence number.
 	LastChange(ctx context.Context) (int64, error)
 	// Wait returns when something may have changed after seq, or ctx ends.
 	Wait(ctx context.Context, seq int64) error
 	Close() error
+}
+
+// Compactor is a store that forgets: desired tombstones and changes older than before are removed. Stores compact
+// themselves; tests call it.
+type Compactor interface {
+	Compact(ctx context.Context, before time.Time) error
 }

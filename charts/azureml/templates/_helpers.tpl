@@ -1,0 +1,134 @@
+{{- /* "true" when the value given is True in any spelling. */ -}}
+{{- define "azureml.on" -}}
+{{- if eq (lower (toString .)) "true" }}true{{ end }}
+{{- end }}
+
+{{- /* Labels of a component: (dict "root" $ "name" "gateway"). */ -}}
+{{- define "azureml.labels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/part-of: azureml
+{{- end }}
+
+{{- define "azureml.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "azureml.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* Where pods of the extension may run. */ -}}
+{{- define "azureml.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+tolerations:
+- {key: ml.azure.com/amlarc, operator: Equal, value: "true"}
+- {key: ml.azure.com/amlarc-system, operator: Equal, value: "true"}
+{{- end }}
+
+{{- define "azureml.proxyEnv" -}}
+{{- with .Values.proxy }}
+{{- if or .https .http }}
+{{- with .https }}
+- {name: HTTPS_PROXY, value: {{ . | quote }}}
+{{- end }}
+{{- with .http }}
+- {name: HTTP_PROXY, value: {{ . | quote }}}
+{{- end }}
+- {name: NO_PROXY, value: "$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,localhost,127.0.0.1{{ with .skipRange }},{{ . }}{{ end }}"}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* ServiceAccount and Deployment of a component of the agent's binary:
+       (dict "root" $ "name" "gateway" "command" "gateway" "link" true "args" (list …) "resources" …). */ -}}
+{{- define "azureml.component" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+spec:
+  replicas: 1
+  strategy: {type: Recreate}
+  selector:
+    matchLabels: {app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/instance: {{ $root.Release.Name }}}
+  template:
+    metadata:
+      labels: {{- include "azureml.labels" . | nindent 8 }}
+    spec:
+      serviceAccountName: {{ .name }}
+      terminationGracePeriodSeconds: 10
+      {{- include "azureml.placement" $root | nindent 6 }}
+      securityContext: {{- include "azureml.podSecurity" $root | nindent 8 }}
+      containers:
+      - name: {{ .name }}
+        image: {{ $root.Values.image.agent | quote }}
+        imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+        args:
+        - {{ .command }}
+        - --health-addr=:8080
+        {{- range .args }}
+        - {{ . | quote }}
+        {{- end }}
+        env:
+        - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        # Small heaps matter more here than the cycles a collection takes.
+        - {name: GOGC, value: "50"}
+        {{- if .link }}
+        {{- include "azureml.proxyEnv" $root | nindent 8 }}
+        {{- end }}
+        ports:
+        - {name: health, containerPort: 8080}
+        livenessProbe:
+          httpGet: {path: /healthz, port: health}
+          periodSeconds: 20
+          failureThreshold: 6
+        readinessProbe:
+          httpGet: {path: /readyz, port: health}
+          periodSeconds: 2
+        securityContext: {{- include "azureml.containerSecurity" $root | nindent 10 }}
+        resources: {{- toYaml .resources | nindent 10 }}
+        {{- if .link }}
+        volumeMounts:
+        - {name: link, mountPath: /var/run/fairlead/link, readOnly: true}
+      volumes:
+      - {name: link, secret: {secretName: {{ $root.Values.linkSecret }}}}
+        {{- end }}
+{{- end }}
+
+{{- /* ClusterRole and its binding to a component's account: (dict "root" $ "name" "gateway" "rules" <yaml>). */ -}}
+{{- define "azureml.clusterRole" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: azureml-{{ .name }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+rules: {{- .rules | nindent 0 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: azureml-{{ .name }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: azureml-{{ .name }}}
+subjects:
+- {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
+{{- end }}

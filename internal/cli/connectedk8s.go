@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/api/arm"
+)
+
+var clusterColumns = cols("Name=name", "ResourceGroup=resourceGroup", "Location=location", "ConnectivityStatus=connectivityStatus",
+	"KubernetesVersion=kubernetesVersion", "Nodes=totalNodeCount", "AgentVersion=agentVersion")
+
+func (a *app) connectedk8s() *cobra.Command {
+	return noun("connectedk8s", "Connect Kubernetes clusters to the control plane",
+		a.connectedk8sConnect(), a.connectedk8sShow(), a.connectedk8sList(), a.connectedk8sDelete())
+}
+
+func clustersPath(s *session, t target) string {
+	return groupPath(s, t) + "/providers/Microsoft.Kubernetes/connectedClusters"
+}
+
+func (s *session) clusterID(t target, name string) (arm.ID, error) {
+	g, err := s.groupID(t)
+	if err != nil {
+		return g, err
+	}
+	return resourceID(g, "Microsoft.Kubernetes", "connectedClusters", name)
+}
+
+// flat lifts properties to the top level, as the reference's command line shows resources.
+func flat(r map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range sub(r, "properties") {
+		out[k] = v
+	}
+	for k, v := range r {
+		if k != "properties" {
+			out[k] = v
+		}
+	}
+	addResourceGroup(out)
+	return out
+}
+
+func flatAll(items []map[string]any) []map[string]any {
+	out := make([]map[string]any, len(items))
+	for i, r := range items {
+		out[i] = flat(r)
+	}
+	return out
+}
+
+func (a *app) connectedk8sShow() *cobra.Command {
+	var t target
+	var name string
+	c := a.leaf(&cobra.Command{
+		Use: "show", Short: "Show a connected cluster", Example: "  fairlead connectedk8s show -n C -g G --query connectivityStatus -o tsv",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.inGroup(&t, need{"--name/-n", name}); err != nil {
+				return err
+			}
+			s, err := a.connect()
+			if err != nil {
+				return err
+			}
+			id, err := s.clusterID(t, name)
+			if err != nil {
+				return err
+			}
+			got, err := s.get(cmd.Context(), id.String(), apiKubernetes)
+			if err != nil {
+				return err
+			}
+			return a.print(flat(got), clusterColumns...)
+		},
+	})
+	a.addGroup(c, &t)
+	a.addName(c, &name, "cluster", &t, clustersPath, apiKubernetes)
+	return c
+}
+
+func (a *app) connectedk8sList() *cobra.Command {
+	var t target
+	c := a.leaf(&cobra.Command{
+		Use: "list", Short: "List connected clusters", Example: "  fairlead connectedk8s list -g G -o table",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.connect()
+			if err != nil {
+				return err
+			}
+			id, err := s.groupID(t)
+			if err != nil {
+				return err
+			}
+			path := id.String() + "/providers/Microsoft.Kubernetes/connectedClusters"
+			items, err := s.List(cmd.Context(), path, map[string][]string{"api-version": {apiKubernetes}}, 0)
+			if err != nil {
+				return err
+			}
+			return a.print(flatAll(items), clusterColumns...)
+		},
+	})
+	a.addGroup(c, &t)
+	return c
+}
+
+func (a *app) connectedk8sDelete() *cobra.Command {
+	var t target
+	var name string
+	var yes, noWait, force bool
+	var in AgentUninstall
+	c := a.leaf(&cobra.Command{
+		Use: "delete", Short: "Disconnect a cluster: remove its agent and its resource",
+		Example: "  fairlead connectedk8s delete -n C -g G --yes",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.inGroup(&t, need{"--name/-n", name}); err != nil {
+				return err
+			}
+			s, err := a.connect()
+			if err != nil {
+				return err
+			}
+			id, err := s.clusterID(t, name)
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(yes, "Are you sure you want to disconnect "+name+"?"); err != nil {
+				return err
+			}
+			q := map[string][]string{}
+			if force {
+				q["forceDelete"] = []string{"true"}
+			}
+			if err := s.remove(cmd.Context(), id.String(), apiKubernetes, q, noWait); err != nil {
+				return err
+			}
+			if a.deps.UninstallAgent == nil {
+				a.warn("this build cannot remove the agent; run 'helm uninstall azure-arc --namespace azure-arc' on the cluster")
+				return nil
+			}
+			in.Progress = func(step string) { a.note("%s", step) }
+			if err := a.deps.UninstallAgent(cmd.Context(), in); err != nil {
+				return hint(fmt.Errorf("removing the agent from the cluster: %w", err), "The resource is deleted; the agent's release stays until it is removed by Helm.")
+			}
+			return nil
+		},
+	})
+	a.addGroup(c, &t)
+	a.addName(c, &name, "cluster", &t, clustersPath, apiKubernetes)
+	kubeFlags(c, &in.Kubeconfig, &in.Context)
+	c.Flags().BoolVar(&force, "force", false, "delete the resource even when the cluster cannot be reached")
+	addYes(c, &yes)
+	addNoWait(c, &noWait)
+	return c
+}
+
+func kubeFlags(c *cobra.Command, kubeconfig, context *string) {
+	c.Flags().StringVar(kubeconfig, "kube-config", "", "kubeconfig `file` (default: KUBECONFIG, then ~/.kube/config)")
+	c.Flags().StringVar(context, "kube-context", "", "`context` in the kubeconfig (default: the current one)")
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/api/arm"
+)
+
+// keyBits is the size of an agent's RSA key.
+const keyBits = 4096
+
+type connectFlags struct {
+	target
+	name, location, distribution, infrastructure string
+	tags                                         []string
+	install                                      AgentInstall
+	proxyCert                                    string
+	noWait                                       bool
+	timeout                                      int
+}
+
+func (a *app) connectedk8sConnect() *cobra.Command {
+	var f connectFlags
+	c := a.leaf(&cobra.Command{
+		Use: "connect", Short: "Connect a Kubernetes cluster",
+		Long: `Connect the cluster of a kubeconfig: register it with a new key, install the agent in namespace azure-arc, and wait
+until it is Connected. The cluster opens every connection itself.`,
+		Example: `  fairlead connectedk8s connect --name C --resource-group G
+  fairlead connectedk8s connect -n C -g G --kube-context edge --proxy-https http://proxy:3128 --proxy-skip-range 10.0.0.0/8,.svc`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runConnect(cmd.Context(), f) },
+	})
+	a.addGroup(c, &f.target)
+	a.addName(c, &f.name, "cluster", &f.target, nil, "")
+	kubeFlags(c, &f.install.Kubeconfig, &f.install.Context)
+	fs := c.Flags()
+	fs.StringVarP(&f.location, "location", "l", "", "`location` (default: local)")
+	fs.StringVar(&f.distribution, "distribution", "auto", "Kubernetes `distribution`")
+	fs.StringVar(&f.infrastructure, "infrastructure", "auto", "`infrastructure` the cluster runs on")
+	fs.StringVar(&f.install.HTTPSProxy, "proxy-https", "", "proxy `address` for https")
+	fs.StringVar(&f.install.HTTPProxy, "proxy-http", "", "proxy `address` for http")
+	fs.StringVar(&f.install.NoProxy, "proxy-skip-range", "", "comma-separated `ranges` not to be proxied")
+	fs.StringVar(&f.proxyCert, "proxy-cert", "", "PEM `file` of the proxy's CA")
+	fs.StringVar(&f.proxyCert, "custom-ca-cert", "", "same as --proxy-cert")
+	fs.IntVar(&f.timeout, "onboarding-timeout", 600, "`seconds` to wait for the agent")
+	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
+	addNoWait(c, &f.noWait)
+	return c
+}
+
+func (a *app) runConnect(ctx context.Context, f connectFlags) error {
+	if err := a.inGroup(&f.target, need{"--name/-n", f.name}); err != nil {
+		return err
+	}
+	if err := f.checkProxy(); err != nil {
+		return err
+	}
+	if a.deps.InstallAgent == nil {
+		return fmt.Errorf("installing the agent: this build has no Helm; use the released fairlead program")
+	}
+	s, err := a.connect()
+	if err != nil {
+		return err
+	}
+	id, err := s.clusterID(f.target, f.name)
+	if err != nil {
+		return err
+	}
+	facts, err := a.deps.InspectCluster(ctx, f.install.Kubeconfig, f.install.Context)
+	if err != nil {
+		return hint(fmt.Errorf("reading the cluster: %w", err), "Choose a reachable cluster with --kube-config and --kube-context.")
+	}
+	a.note("Kubernetes %s, %d nodes, distribution %s, infrastructure %s.", facts.Version, facts.Nodes, facts.Distribution, facts.Infrastructure)
+	f.install.Distribution, f.install.Infrastructure = override(f.distribution, facts.Distribution), override(f.infrastructure, facts.Infrastructure)
+	if err := s.refuseTaken(ctx, id); err != nil {
+		return err
+	}
+	return a.register(ctx, s, id, f, facts)
+}
+
+func override(flag, found string) string {
+	if flag == "auto" || flag == "" {
+		return found
+	}
+	return flag
+}
+
+// refuseTaken stops before a connected cluster's key is replaced.
+func (s *session) refuseTaken(ctx context.Context, id arm.ID) error {
+	got, err := s.get(ctx, id.String(), apiKubernetes)
+	switch {
+	case isNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case text(got, "properties", "connectivityStatus") == "Connected":
+		return hint(fmt.Errorf("the connected cluster %q already exists and is connected", id.Name()),
+			"Use another --name, or disconnect it with 'fairlead connectedk8s delete -n %s -g %s'.", id.Name(), id.ResourceGroup)
+	}
+	return nil
+}
+
+// register puts the resource with a new key, installs the agent with its private half and waits for it.
+func (a *app) register(ctx context.Context, s *session, id arm.ID, f connectFlags, facts ClusterFacts) error {
+	a.note("Generating the agent's key (RSA %d) …", keyBits)
+	private, public, err := agentKey()
+	if err != nil {
+		return err
+	}
+	location := a.defaultLocation(f.location)
+	body := map[string]any{
+		"location": location, "tags": tagValues(f.tags), "identity": map[string]any{"type": "SystemAssigned"},
+		"properties": map[string]any{
+			"agentPublicKeyCertificate": public, "distribution": f.install.Distribution, "infrastructure": f.install.Infrastructure,
+			"kubernetesVersion": facts.Version,
+		},
+	}
+	a.note("Registering %s …", f.name)
+	if _, err := s.put(ctx, id.String(), apiKubernetes, body, true); err != nil {
+		return err
+	}
+	in := f.install
+	in.Endpoint, in.ClusterID, in.TenantID, in.SubscriptionID = s.Endpoint(), id.String(), s.profile.Tenant, id.Subscription
+	in.ResourceGroup, in.ClusterName, in.Location, in.PrivateKeyPEM = id.ResourceGroup, id.Name(), location, private
+	in.Timeout = time.Duration(f.timeout) * time.Second
+	in.Progress = func(step string) { a.note("%s", step) }
+	if s.profile.CAFile != "" {
+		if in.CAPEM, err = os.ReadFile(s.profile.CAFile); err != nil {
+			return fmt.Errorf("reading the control plane's CA: %w", err)
+		}
+	}
+	if f.proxyCert != "" {
+		if in.ProxyCAPEM, err = os.ReadFile(f.proxyCert); err != nil {
+			return usagef("argument --proxy-cert: %v", err)
+		}
+	}
+	a.note("Installing the agent in namespace azure-arc …")
+	if err := a.deps.InstallAgent(ctx, in); err != nil {
+		return hint(fmt.Errorf("installing the agent: %w", err), "The cluster is registered; fix the cause and run the same command again.")
+	}
+	return a.awaitConnected(ctx, s, id, in.Timeout, f.noWait)
+}
+
+func (a *app) awaitConnected(ctx context.Context, s *session, id arm.ID, limit time.Duration, noWait bool) error {
+	began, last := a.deps.Now(), ""
+	for {
+		got, err := s.get(ctx, id.String(), apiKubernetes)
+		if err != nil {
+			return err
+		}
+		state := text(got, "properties", "connectivityStatus")
+		if state == "Connected" || noWait {
+			return a.print(flat(got), clusterColumns...)
+		}
+		if state != last {
+			last = state
+			a.note("Waiting for the agent to connect: %s …", state)
+		}
+		if a.deps.Now().Sub(began) > limit {
+			return hint(fmt.Errorf("the agent did not connect within %s; the cluster is %s", limit, state),
+				"Look at the agent: kubectl get pods -n azure-arc, and kubectl logs of its pod. The cluster must reach %s.", s.Endpoint())
+		}
+		if err := a.deps.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// agentKey makes a key pair: the private half as PKCS #1 PEM, the public half as base64 of its PKCS #1 form, as the
+// reference's agentPublicKeyCertificate.
+func agentKey() (private []byte, public string, err error) {
+	key, err := rsa.GenerateKey(rand.Reader, keyBits)
+	if err != nil {
+		return nil, "", fmt.Errorf("generating the agent's key: %w", err)
+	}
+	private = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
+}
+
+func (f connectFlags) checkProxy() error {
+	for flag, v := range map[string]string{"--proxy-https": f.install.HTTPSProxy, "--proxy-http": f.install.HTTPProxy} {
+		if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || !strings.HasPrefix(u.Scheme, "http")) {
+			return usagef("argument %s: %q is not an address such as http://proxy:3128", flag, v)
+		}
+	}
+	if f.proxyCert != "" {
+		data, err := os.ReadFile(f.proxyCert)
+		if err != nil {
+			return usagef("argument --proxy-cert: %v", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(data) {
+			return usagef("argument --proxy-cert: %q holds no PEM certificate", f.proxyCert)
+		}
+	}
+	return nil
+}

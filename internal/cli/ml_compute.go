@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/cli/spec"
+)
+
+const computeCols = "Name=name Type=type Namespace=namespace ProvisioningState=provisioning_state ResourceId=resource_id"
+
+func (a *app) mlCompute() *cobra.Command {
+	return noun("compute", "Attach clusters to a workspace as compute targets", a.mlComputeAttach(), a.mlComputeShow(),
+		a.lister("list", "List compute targets", "  fairlead ml compute list -g G -w W -o table", "computes", computeShape, strings.Fields(computeCols)...),
+		a.mlComputeUpdate(), a.mlComputeDetach("detach"), a.mlComputeDetach("delete"))
+}
+
+type computeAttachFlags struct {
+	target
+	file, name, typ, resourceID, namespace, identity, users, description string
+	set, tags                                                            []string
+	noWait                                                               bool
+}
+
+func (a *app) computeName(c *cobra.Command, t *target, name *string) {
+	a.addWorkspace(c, t)
+	a.addName(c, name, "compute", t, inWorkspace("computes"), apiML)
+}
+
+func (a *app) mlComputeAttach() *cobra.Command {
+	var f computeAttachFlags
+	c := a.leaf(&cobra.Command{
+		Use: "attach", Short: "Attach a Kubernetes cluster as a compute target",
+		Example: `  fairlead ml compute attach -g G -w W --type kubernetes --name k8s --namespace default \
+    --resource-id /subscriptions/S/resourceGroups/G/providers/Microsoft.Kubernetes/connectedClusters/C`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAttach(cmd.Context(), f) },
+	})
+	a.computeName(c, &f.target, &f.name)
+	addFile(c, &f.file, &f.set)
+	fs := c.Flags()
+	fs.StringVarP(&f.typ, "type", "t", "", "`type`: kubernetes")
+	fs.StringVar(&f.resourceID, "resource-id", "", "resource `id` of the cluster")
+	fs.StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs (default: default)")
+	fs.StringVar(&f.identity, "identity-type", "", "SystemAssigned or UserAssigned")
+	fs.StringVar(&f.users, "user-assigned-identities", "", "comma-separated `ids` of managed identities; the first is used")
+	fs.StringVar(&f.description, "description", "", "description")
+	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
+	addNoWait(c, &f.noWait)
+	return c
+}
+
+func (a *app) runAttach(ctx context.Context, f computeAttachFlags) error {
+	doc, err := a.document(f.file, f.set, map[string]string{
+		"name": f.name, "type": f.typ, "resource_id": f.resourceID, "namespace": f.namespace, "description": f.description,
+	})
+	if err != nil {
+		return err
+	}
+	c, err := doc.Compute()
+	if err != nil {
+		return specError(f.file, err)
+	}
+	if len(f.tags) > 0 {
+		c.Tags = tagValues(f.tags)
+	}
+	identity, err := f.identityBody(c)
+	if err != nil {
+		return err
+	}
+	s, ws, err := a.workspace(&f.target)
+	if err != nil {
+		return err
+	}
+	path, err := child(ws, "computes", c.Name)
+	if err != nil {
+		return err
+	}
+	got, err := s.get(ctx, ws.String(), apiML)
+	if err != nil {
+		return err
+	}
+	if c.Namespace == "" {
+		c.Namespace = "default"
+	}
+	body := map[string]any{
+		"location": text(got, "location"), "tags": c.Tags,
+		"properties": map[string]any{
+			"computeType": "Kubernetes", "resourceId": "/" + strings.TrimLeft(c.ResourceID, "/"), "description": c.Description,
+			"properties": map[string]any{"namespace": c.Namespace},
+		},
+	}
+	if identity != nil {
+		body["identity"] = identity
+	}
+	res, err := s.put(ctx, path, apiML, body, f.noWait)
+	if err != nil {
+		return err
+	}
+	return a.print(computeShape(res), cols(strings.Fields(computeCols)...)...)
+}
+
+// identityBody reads the identity flags; identities given without a type mean UserAssigned.
+func (f computeAttachFlags) identityBody(c *spec.Compute) (map[string]any, error) {
+	typ, users := c.IdentityType, c.UserAssigned
+	if f.users != "" {
+		users = strings.Split(f.users, ",")
+	}
+	if f.identity != "" {
+		typ = f.identity
+	}
+	if typ == "" && len(users) > 0 {
+		typ = "UserAssigned"
+	}
+	switch strings.ToLower(strings.ReplaceAll(typ, "_", "")) {
+	case "":
+		return nil, nil
+	case "systemassigned":
+		if len(users) > 0 {
+			return nil, usagef("argument --user-assigned-identities: belongs to --identity-type UserAssigned, not SystemAssigned")
+		}
+		return map[string]any{"type": "SystemAssigned"}, nil
+	case "userassigned":
+		if len(users) == 0 || strings.TrimSpace(users[0]) == "" {
+			return nil, usagef("argument --user-assigned-identities: is required with --identity-type UserAssigned")
+		}
+		id := "/" + strings.TrimLeft(strings.TrimSpace(users[0]), "/")
+		return map[string]any{"type": "UserAssigned", "userAssignedIdentities": map[string]any{id: map[string]any{}}}, nil
+	}
+	return nil, usagef("argument --identity-type: invalid choice: %q (choose from SystemAssigned, UserAssigned)", typ)
+}
+
+func (a *app) mlComputeShow() *cobra.Command {
+	var t target
+	var name string
+	c := a.leaf(&cobra.Command{
+		Use: "show", Short: "Show a compute target", Example: "  fairlead ml compute show -n k8s -g G -w W",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, ws, err := a.workspace(&t, need{"--name/-n", name})
+			if err != nil {
+				return err
+			}
+			path, err := child(ws, "computes", name)
+			if err != nil {
+				return err
+			}
+			got, err := s.get(cmd.Context(), path, apiML)
+			if err != nil {
+				return err
+			}
+			return a.print(computeShape(got), cols(strings.Fields(computeCols)...)...)
+		},
+	})
+	a.computeName(c, &t, &name)
+	return c
+}
+
+func (a *app) mlComputeUpdate() *cobra.Command {
+	var f computeAttachFlags
+	c := a.leaf(&cobra.Command{
+		Use: "update", Short: "Change a compute target's namespace, identity, description or tags",
+		Example: "  fairlead ml compute update -n k8s -g G -w W --namespace team-a",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runComputeUpdate(cmd.Context(), f) },
+	})
+	a.computeName(c, &f.target, &f.name)
+	fs := c.Flags()
+	fs.StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs")
+	fs.StringVar(&f.identity, "identity-type", "", "SystemAssigned or UserAssigned")
+	fs.StringVar(&f.users, "user-assigned-identities", "", "comma-separated `ids` of managed identities; the first is used")
+	fs.StringVar(&f.description, "description", "", "description")
+	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
+	addNoWait(c, &f.noWait)
+	return c
+}
+
+func (a *app) runComputeUpdate(ctx context.Context, f computeAttachFlags) error {
+	identity, err := f.identityBody(&spec.Compute{})
+	if err != nil {
+		return err
+	}
+	s, ws, err := a.workspace(&f.target, need{"--name/-n", f.name})
+	if err != nil {
+		return err
+	}
+	path, err := child(ws, "computes", f.name)
+	if err != nil {
+		return err
+	}
+	got, err := s.get(ctx, path, apiML)
+	if err != nil {
+		return err
+	}
+	p := sub(got, "properties")
+	props := map[string]any{"computeType": "Kubernetes", "resourceId": p["resourceId"], "description": p["description"], "properties": p["properties"]}
+	if f.description != "" {
+		props["description"] = f.description
+	}
+	if f.namespace != "" {
+		inner := map[string]any{}
+		for k, v := range sub(p, "properties") {
+			inner[k] = v
+		}
+		inner["namespace"] = f.namespace
+		props["properties"] = inner
+	}
+	body := map[string]any{"location": got["location"], "tags": got["tags"], "properties": props}
+	if body["identity"] = got["identity"]; identity != nil {
+		body["identity"] = identity
+	}
+	if body["identity"] == nil {
+		delete(body, "identity")
+	}
+	if len(f.tags) > 0 {
+		body["tags"] = tagValues(f.tags)
+	}
+	res, err := s.put(ctx, path, apiML, body, f.noWait)
+	if err != nil {
+		return err
+	}
+	return a.print(computeShape(res), cols(strings.Fields(computeCols)...)...)
+}
+
+func (a *app) mlComputeDetach(verb string) *cobra.Command {
+	var t target
+	var name string
+	var yes, noWait bool
+	c := a.leaf(&cobra.Command{
+		Use: verb, Short: "Detach a compute target; the cluster stays as it is", Example: "  fairlead ml compute " + verb + " -n k8s -g G -w W --yes",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, ws, err := a.workspace(&t, need{"--name/-n", name})
+			if err != nil {
+				return err
+			}
+			path, err := child(ws, "computes", name)
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(yes, "Detach compute "+name+" from workspace "+t.workspace+"?"); err != nil {
+				return err
+			}
+			return s.remove(cmd.Context(), path, apiML, url.Values{"underlyingResourceAction": {"Detach"}}, noWait)
+		},
+	})
+	a.computeName(c, &t, &name)
+	addYes(c, &yes)
+	addNoWait(c, &noWait)
+	return c
+}

@@ -1,0 +1,162 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"fairlead.dev/fairlead/internal/cli"
+	"fairlead.dev/fairlead/internal/controlplane"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"fairlead": run, "az": run})
+}
+
+// run is the program, with an installer of agents that only says what it was asked for.
+func run() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	deps := cli.SystemDeps()
+	deps.Version = "1.2.3"
+	deps.InspectCluster = func(context.Context, string, string) (cli.ClusterFacts, error) {
+		return cli.ClusterFacts{Version: "1.36.3", Distribution: "k3s", Infrastructure: "generic", Nodes: 2}, nil
+	}
+	deps.InstallAgent = func(ctx context.Context, in cli.AgentInstall) error {
+		in.Progress("agent for " + in.ClusterName + " proxy " + in.HTTPSProxy)
+		in.Progress = nil
+		data, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(os.Getenv("HOME"), "agent.json"), data, 0o600); err != nil {
+			return err
+		}
+		s, err := newSim(in)
+		if err != nil {
+			return err
+		}
+		return s.hello(ctx)
+	}
+	deps.UninstallAgent = func(_ context.Context, in cli.AgentUninstall) error {
+		in.Progress("agent removed")
+		return nil
+	}
+	code := cli.Main(ctx, deps, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// exits runs a program and checks its exit code: exits 2 fairlead …
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code program [args…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		got = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// cluster starts a pretended cluster that works for the agent that "connectedk8s connect" installed.
+func cluster(ts *testscript.TestScript, _ bool, _ []string) {
+	s, err := loadSim(ts.MkAbs("agent.json"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		if err := <-done; err != nil && ctx.Err() == nil {
+			ts.Logf("cluster: %v", err)
+		}
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			return nil
+		},
+	})
+}
+
+// TestControlPlane runs the scripts in testdata/server against a real control plane on SQLite, each with its own.
+func TestControlPlane(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			admin, stop, err := startServer(filepath.Join(e.WorkDir, "data"))
+			if err != nil {
+				return err
+			}
+			e.Defer(stop)
+			for k, v := range map[string]string{
+				"ENDPOINT": admin.Endpoint, "CLIENT": admin.ClientID, "SECRET": admin.ClientSecret, "TENANT": admin.TenantID, "CA": admin.CAFile, "SUB": admin.SubscriptionID,
+			} {
+				e.Setenv(k, v)
+			}
+			return nil
+		},
+	})
+}
+
+// startServer runs a control plane on a free port of the loopback interface.
+func startServer(dir string) (admin controlplane.Admin, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return admin, nil, err
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return admin, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- controlplane.Run(ctx, controlplane.Config{DataDir: dir, Listen: []string{addr}, LogLevel: "error"})
+	}()
+	stop = func() { cancel(); <-done }
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			cancel()
+			return admin, nil, fmt.Errorf("control plane: %w", err)
+		case <-tick.C:
+		}
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			break
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, controlplane.AdminFile))
+	if err != nil {
+		stop()
+		return admin, nil, err
+	}
+	return admin, stop, json.Unmarshal(data, &admin)
+}

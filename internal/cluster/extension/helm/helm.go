@@ -1,0 +1,250 @@
+// Package helm installs charts. It is the only importer of the Helm SDK; what it offers is what an extension manager needs:
+// the newest release of a name, and install, upgrade, roll back and uninstall of it. Actions apply and return; they do
+// not wait for pods, so that the caller can look at what hinders them before anything is taken away again.
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/kube"
+	"helm.sh/helm/v4/pkg/release/common"
+	releasev1 "helm.sh/helm/v4/pkg/release/v1"
+	"helm.sh/helm/v4/pkg/storage/driver"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// maxHistory is how many revisions of a release are kept.
+const maxHistory = 5
+
+// Statuses of a Release, as Helm names them.
+const (
+	StatusDeployed     = string(common.StatusDeployed)
+	StatusFailed       = string(common.StatusFailed)
+	StatusUninstalling = string(common.StatusUninstalling)
+	StatusUninstalled  = string(common.StatusUninstalled)
+	StatusInstalling   = string(common.StatusPendingInstall)
+	StatusUpgrading    = string(common.StatusPendingUpgrade)
+	StatusRollingBack  = string(common.StatusPendingRollback)
+)
+
+// Client acts on the releases of one cluster. Two actions on one release must not run at once.
+type Client struct {
+	config *rest.Config
+	log    *slog.Logger
+}
+
+// New makes a Client.
+func New(config *rest.Config, log *slog.Logger) *Client {
+	return &Client{config: config, log: log}
+}
+
+// Release is the newest revision of a release.
+type Release struct {
+	Namespace, Name string
+	Revision        int
+	Status          string
+	ChartVersion    string
+	Labels          map[string]string
+	// DeployedBefore says that a revision was deployed once, so that there is something to roll back to.
+	DeployedBefore bool
+	// Updated is when the newest revision was made.
+	Updated time.Time
+}
+
+// Request is a release to make.
+type Request struct {
+	Namespace, Name string
+	Chart           *Chart
+	Values          map[string]any
+	// Labels are kept with the release; see Release.Labels.
+	Labels map[string]string
+	// CreateNamespace makes the namespace when it is absent (Install only).
+	CreateNamespace bool
+}
+
+// Last returns the newest revision of a release, or nil when there is none.
+func (c *Client) Last(namespace, name string) (*Release, error) {
+	cfg, err := c.configuration(namespace)
+	if err != nil {
+		return nil, err
+	}
+	history, err := cfg.Releases.History(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) || (err == nil && len(history) == 0) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
+	}
+	var last *releasev1.Release
+	deployed := false
+	for _, r := range history {
+		rel := r.(*releasev1.Release)
+		if last == nil || rel.Version > last.Version {
+			last = rel
+		}
+		deployed = deployed || rel.Info.Status == common.StatusDeployed || rel.Info.Status == common.StatusSuperseded
+	}
+	return &Release{
+		Namespace: last.Namespace, Name: last.Name, Revision: last.Version, Status: string(last.Info.Status),
+		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, DeployedBefore: deployed, Updated: last.Info.LastDeployed,
+	}, nil
+}
+
+// Find returns namespace and name of every release whose labels include the given key, by that label's value.
+func (c *Client) Find(ctx context.Context, label string) (map[string]Ref, error) {
+	client, err := metadata.NewForConfig(c.config)
+	if err != nil {
+		return nil, fmt.Errorf("listing releases: %w", err)
+	}
+	list, err := client.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm," + label})
+	if err != nil {
+		return nil, fmt.Errorf("listing releases: %w", err)
+	}
+	refs := map[string]Ref{}
+	for _, s := range list.Items {
+		refs[s.Labels[label]] = Ref{Namespace: s.Namespace, Name: s.Labels["name"]}
+	}
+	return refs, nil
+}
+
+// Ref names a release.
+type Ref struct{ Namespace, Name string }
+
+// Install applies the chart's custom resource definitions, then makes revision 1. Objects of the chart that exist already
+// (from an installation that lost its release record) become the release's.
+func (c *Client) Install(ctx context.Context, r Request) error {
+	if err := c.applyCRDs(ctx, r.Chart); err != nil {
+		return err
+	}
+	cfg, err := c.configuration(r.Namespace)
+	if err != nil {
+		return err
+	}
+	chart, err := r.Chart.load()
+	if err != nil {
+		return err
+	}
+	install := action.NewInstall(cfg)
+	install.Namespace, install.ReleaseName, install.Labels = r.Namespace, r.Name, r.Labels
+	install.CreateNamespace = r.CreateNamespace
+	install.SkipCRDs = true // applied above
+	install.WaitStrategy = kube.HookOnlyStrategy
+	install.Timeout = actionTimeout
+	install.ForceConflicts, install.TakeOwnership = true, true
+	_, err = install.RunWithContext(ctx, chart, r.Values)
+	return err
+}
+
+// Upgrade applies the chart's custom resource definitions, then makes the next revision with exactly the given values.
+func (c *Client) Upgrade(ctx context.Context, r Request) error {
+	if err := c.applyCRDs(ctx, r.Chart); err != nil {
+		return err
+	}
+	cfg, err := c.configuration(r.Namespace)
+	if err != nil {
+		return err
+	}
+	chart, err := r.Chart.load()
+	if err != nil {
+		return err
+	}
+	upgrade := action.NewUpgrade(cfg)
+	upgrade.Namespace, upgrade.Labels = r.Namespace, r.Labels
+	upgrade.SkipCRDs, upgrade.ResetValues = true, true
+	upgrade.WaitStrategy = kube.HookOnlyStrategy
+	upgrade.Timeout, upgrade.MaxHistory = actionTimeout, maxHistory
+	upgrade.ServerSideApply, upgrade.ForceConflicts, upgrade.TakeOwnership = "true", true, true
+	_, err = upgrade.RunWithContext(ctx, r.Name, chart, r.Values)
+	return err
+}
+
+// Rollback makes a new revision equal to the last one that was deployed before the newest.
+func (c *Client) Rollback(namespace, name string) error {
+	cfg, err := c.configuration(namespace)
+	if err != nil {
+		return err
+	}
+	history, err := cfg.Releases.History(name)
+	if err != nil {
+		return fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
+	}
+	target, newest := 0, 0
+	for _, r := range history {
+		newest = max(newest, r.(*releasev1.Release).Version)
+	}
+	for _, r := range history {
+		rel := r.(*releasev1.Release)
+		good := rel.Info.Status == common.StatusSuperseded || rel.Info.Status == common.StatusDeployed
+		if good && rel.Version < newest {
+			target = max(target, rel.Version)
+		}
+	}
+	if target == 0 {
+		return fmt.Errorf("rolling back release %s/%s: no earlier revision was ever deployed", namespace, name)
+	}
+	rollback := action.NewRollback(cfg)
+	rollback.Version, rollback.Timeout, rollback.MaxHistory = target, actionTimeout, maxHistory
+	rollback.WaitStrategy = kube.HookOnlyStrategy
+	rollback.ServerSideApply, rollback.ForceConflicts, rollback.CleanupOnFail = "true", true, true
+	return rollback.Run(name)
+}
+
+// Uninstall deletes the release's objects and its history; a release that is not there is no error.
+func (c *Client) Uninstall(namespace, name string) error {
+	cfg, err := c.configuration(namespace)
+	if err != nil {
+		return err
+	}
+	uninstall := action.NewUninstall(cfg)
+	uninstall.IgnoreNotFound, uninstall.Timeout = true, actionTimeout
+	uninstall.WaitStrategy = kube.HookOnlyStrategy
+	uninstall.DeletionPropagation = "background"
+	_, err = uninstall.Run(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return nil
+	}
+	return err
+}
+
+// SetStatus rewrites the status of the newest revision: one that was left pending by a process that died in the middle of it
+// must be called failed before Helm upgrades it.
+func (c *Client) SetStatus(namespace, name, status string) error {
+	cfg, err := c.configuration(namespace)
+	if err != nil {
+		return err
+	}
+	last, err := cfg.Releases.Last(name)
+	if err != nil {
+		return fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
+	}
+	rel := last.(*releasev1.Release)
+	rel.SetStatus(common.Status(status), "status set after an interruption")
+	if err := cfg.Releases.Update(rel); err != nil {
+		return fmt.Errorf("recovering release %s/%s: %w", namespace, name, err)
+	}
+	return nil
+}
+
+// actionTimeout bounds one action's requests and hooks.
+const actionTimeout = 5 * time.Minute
+
+func (c *Client) configuration(namespace string) (*action.Configuration, error) {
+	g, err := newGetter(c.config, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("making a Helm client: %w", err)
+	}
+	cfg := action.NewConfiguration(action.ConfigurationSetLogger(c.log.Handler()))
+	if err := cfg.Init(g, namespace, "secret"); err != nil {
+		return nil, fmt.Errorf("making a Helm client: %w", err)
+	}
+	return cfg, nil
+}

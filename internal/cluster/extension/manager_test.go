@@ -1,0 +1,284 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/charts"
+	"fairlead.dev/fairlead/internal/cluster/extension/helm"
+	"fairlead.dev/fairlead/internal/link"
+	"fairlead.dev/fairlead/internal/testing/kubetest"
+)
+
+// badImage is an image that the test's kubelet cannot pull.
+const badImage = "registry.example/bad:1"
+
+// harness is a manager over a real API server whose Deployments become ready as a kubelet would make them.
+type harness struct {
+	t      *testing.T
+	config *rest.Config
+	kube   kubernetes.Interface
+
+	mu       sync.Mutex
+	statuses map[string]link.ExtensionStatus
+	changed  chan struct{}
+}
+
+func TestManager(t *testing.T) {
+	cluster := kubetest.Start(t)
+	kube := kubernetes.NewForConfigOrDie(cluster.Config)
+	h := &harness{t: t, config: cluster.Config, kube: kube, statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1)}
+	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "azure-arc"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	kubelet, stopKubelet := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { h.kubelet(kubelet) })
+	defer wg.Wait()
+	defer stopKubelet()
+
+	m, stop := h.start()
+	m.Synced()
+	ext := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: 1, Settings: map[string]string{"enableTraining": "True"}}
+
+	t.Run("a first installation that fails is taken away and says why", func(t *testing.T) {
+		bad := ext
+		bad.Settings = map[string]string{"enableTraining": "True", "image.agent": badImage}
+		m.Put(bad)
+		s := h.await(t, "arcml", link.ExtensionFailed, 1)
+		for _, want := range []string{
+			"Error: [ InnerError: [Helm installation failed : its pods did not become ready : InnerError [release arcml failed, and has been uninstalled due to atomic being set: timed out waiting for the condition",
+			`ImagePullBackOff: Back-off pulling image "registry.example/bad:1"`, "occurred while doing the operation : [Create] on the config",
+		} {
+			if !strings.Contains(s.Message, want) {
+				t.Errorf("message %q\nhas not %q", s.Message, want)
+			}
+		}
+		if n := h.deployments(); n != 0 {
+			t.Errorf("%d deployments are left", n)
+		}
+	})
+	t.Run("a new generation installs", func(t *testing.T) {
+		ext.Generation = 2
+		m.Put(ext)
+		h.await(t, "arcml", link.ExtensionInstalled, 2)
+		if _, err := kube.AppsV1().StatefulSets("azureml").Get(t.Context(), "frameworkcontroller", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("instance types are validated", func(t *testing.T) { testInstanceTypes(t, cluster.Config) })
+	t.Run("components may do what they need and no more", func(t *testing.T) { testRights(t, kube) })
+	t.Run("an upgrade that fails is rolled back", func(t *testing.T) {
+		bad := ext
+		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
+		m.Put(bad)
+		s := h.await(t, "arcml", link.ExtensionFailed, 3)
+		if want := "release arcml failed, and has been rolled back due to atomic being set"; !strings.Contains(s.Message, want) {
+			t.Errorf("message %q\nhas not %q", s.Message, want)
+		}
+		d, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "gateway", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Spec.Template.Spec.Containers[0].Image; got == badImage {
+			t.Error("the gateway still has the bad image")
+		}
+	})
+	t.Run("a restarted agent says again what failed and does nothing", func(t *testing.T) {
+		stop()
+		h.forget()
+		m, stop = h.start()
+		bad := ext
+		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
+		m.Put(bad)
+		m.Synced()
+		h.await(t, "arcml", link.ExtensionFailed, 3)
+	})
+	t.Run("an upgrade removes what is switched off", func(t *testing.T) {
+		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False"}
+		m.Put(ext)
+		h.await(t, "arcml", link.ExtensionInstalled, 4)
+		if _, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "aml-operator", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("aml-operator is still there: %v", err)
+		}
+	})
+	t.Run("a revision left by a killed agent is recovered", func(t *testing.T) {
+		stop()
+		h.breakRelease("pending-upgrade")
+		m, stop = h.start()
+		ext.Generation, ext.Settings = 5, map[string]string{"enableTraining": "true"}
+		m.Put(ext)
+		m.Synced()
+		h.await(t, "arcml", link.ExtensionInstalled, 5)
+	})
+	t.Run("unknown types and settings fail with what to do", func(t *testing.T) {
+		m.Put(link.Extension{Name: "other", ExtensionType: "microsoft.flux", Generation: 1})
+		if s := h.await(t, "other", link.ExtensionFailed, 1); !strings.Contains(s.Message, `extensionType "microsoft.flux" is not known`) {
+			t.Error(s.Message)
+		}
+		m.Delete("other")
+		h.await(t, "other", link.ExtensionRemoved, 1)
+	})
+	t.Run("an extension deleted while the agent was down is removed", func(t *testing.T) {
+		stop()
+		m, stop = h.start()
+		m.Synced()
+		h.await(t, "arcml", link.ExtensionRemoved, 5)
+		if n := h.deployments(); n != 0 {
+			t.Errorf("%d deployments are left", n)
+		}
+	})
+	stop()
+}
+
+func (h *harness) start() (*Manager, func()) {
+	chart, err := helm.LoadChart(charts.FS, charts.AzureML)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	m := New(Config{
+		Kube: h.kube, Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
+		Charts: map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
+		Prepare: func(ctx context.Context, namespace string) error {
+			_, err := h.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+			if apierrors.IsAlreadyExists(err) {
+				return nil
+			}
+			return err
+		},
+		Forget: func(context.Context, string) error { return nil },
+		Report: h.report,
+	})
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := m.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			h.t.Error(err)
+		}
+	}()
+	return m, func() { cancel(); <-done }
+}
+
+func (h *harness) report(name string, s link.ExtensionStatus) {
+	h.mu.Lock()
+	h.statuses[name] = s
+	h.mu.Unlock()
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (h *harness) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.statuses = map[string]link.ExtensionStatus{}
+}
+
+func (h *harness) await(t *testing.T, name, state string, generation int64) link.ExtensionStatus {
+	t.Helper()
+	timeout := time.After(2 * time.Minute)
+	for {
+		h.mu.Lock()
+		s := h.statuses[name]
+		h.mu.Unlock()
+		if s.State == state && s.Generation == generation {
+			return s
+		}
+		if s.Generation == generation && s.State == link.ExtensionFailed && state == link.ExtensionInstalled {
+			t.Fatalf("extension %s failed: %s", name, s.Message)
+		}
+		select {
+		case <-h.changed:
+		case <-timeout:
+			t.Fatalf("extension %s: %+v, want %s of generation %d", name, s, state, generation)
+		}
+	}
+}
+
+func (h *harness) deployments() int {
+	list, err := h.kube.AppsV1().Deployments("azureml").List(h.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(list.Items)
+}
+
+// breakRelease makes the newest revision look like one whose agent was killed.
+func (h *harness) breakRelease(status string) {
+	h.t.Helper()
+	if err := helm.New(h.config, slog.New(slog.DiscardHandler)).SetStatus("azureml", "arcml", status); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// kubelet plays controllers and kubelet: workloads become ready unless their image cannot be pulled.
+func (h *harness) kubelet(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		deployments, err := h.kube.AppsV1().Deployments("azureml").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		broken := false
+		for _, d := range deployments.Items {
+			good := d.Spec.Template.Spec.Containers[0].Image != badImage
+			broken = broken || !good
+			d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation}
+			if good {
+				d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ReadyReplicas = 1, 1, 1, 1
+			}
+			_, _ = h.kube.AppsV1().Deployments("azureml").UpdateStatus(ctx, &d, metav1.UpdateOptions{})
+		}
+		sets, err := h.kube.AppsV1().StatefulSets("azureml").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		for _, s := range sets.Items {
+			s.Status = appsv1.StatefulSetStatus{ObservedGeneration: s.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1}
+			_, _ = h.kube.AppsV1().StatefulSets("azureml").UpdateStatus(ctx, &s, metav1.UpdateOptions{})
+		}
+		h.brokenPod(ctx, broken)
+	}
+}
+
+// brokenPod keeps a pod that cannot pull its image while there is a reason for one.
+func (h *harness) brokenPod(ctx context.Context, there bool) {
+	pods := h.kube.CoreV1().Pods("azureml")
+	if !there {
+		zero := int64(0)
+		_ = pods.Delete(ctx, "gateway-bad", metav1.DeleteOptions{GracePeriodSeconds: &zero})
+		return
+	}
+	p, err := pods.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "gateway-bad", Labels: map[string]string{"app.kubernetes.io/instance": "arcml"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "gateway", Image: badImage}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return
+	}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "gateway", Image: badImage, State: corev1.ContainerState{
+		Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "` + badImage + `"`},
+	}}}
+	_, _ = pods.UpdateStatus(ctx, p, metav1.UpdateOptions{})
+}

@@ -1,0 +1,63 @@
+package training
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+)
+
+// instanceType is the type a job runs on, by name, with what it means.
+type instanceType struct {
+	name string
+	spec v1alpha1.InstanceTypeSpec
+}
+
+// instanceTypeName is the type that a job names, or the default.
+func instanceTypeName(job *v1alpha1.AmlJob) string {
+	if n := job.Spec.Job.InstanceType; n != "" {
+		return n
+	}
+	return DefaultInstanceType
+}
+
+// implicitDefault is the reference's default instance type, used where no object of that name is made.
+func implicitDefault() v1alpha1.InstanceTypeSpec {
+	return v1alpha1.InstanceTypeSpec{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("2Gi")},
+		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("2Gi")},
+	}}
+}
+
+// gpus is how many GPUs of any vendor one pod gets.
+func (it instanceType) gpus() int64 {
+	var n int64
+	for name, q := range it.spec.Resources.Limits {
+		if strings.HasSuffix(string(name), "/gpu") {
+			n += q.Value()
+		}
+	}
+	return n
+}
+
+// asks says what one pod asks for: all of it, or only the named resources.
+func (it instanceType) asks(only ...string) string {
+	asked := maps.Clone(it.spec.Resources.Limits) // what has a limit and no request is asked for in full
+	if asked == nil {
+		asked = corev1.ResourceList{}
+	}
+	maps.Copy(asked, it.spec.Resources.Requests)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if len(only) == 0 || slices.Contains(only, string(name)) {
+			q := asked[name]
+			out = append(out, fmt.Sprintf("%s %s", name, q.String()))
+		}
+	}
+	return strings.Join(out, ", ")
+}

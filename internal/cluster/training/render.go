@@ -1,0 +1,171 @@
+package training
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
+
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+)
+
+// specKey is the file of the ConfigMap that holds the runtime's spec.
+const specKey = "job.json"
+
+// render makes all objects of a job in the order in which they are created, the JobSet last.
+func render(job *v1alpha1.AmlJob, it instanceType, cfg Config) ([]client.Object, error) {
+	js, err := renderJobSet(job, it, cfg)
+	if err != nil {
+		return nil, err
+	}
+	objs := []client.Object{renderConfigMap(job), renderNetworkPolicy(job, cfg)}
+	if job.Spec.Job.InstanceCount > 1 {
+		objs = append(objs, renderService(job))
+	}
+	return append(objs, js), nil
+}
+
+func objectMeta(job *v1alpha1.AmlJob, name string, labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: name, Namespace: job.Namespace, Labels: labels,
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, v1alpha1.GroupVersion.WithKind("AmlJob"))},
+	}
+}
+
+// jobLabels are on every object of a job: those of the AmlJob, so that queues and schedulers see what the control plane
+// set, and the job's own.
+func jobLabels(job *v1alpha1.AmlJob) map[string]string {
+	l := maps.Clone(job.Labels)
+	if l == nil {
+		l = map[string]string{}
+	}
+	l[LabelJobID] = job.Name
+	return l
+}
+
+// podLabels adds the labels that the reference puts on a job's pods.
+func podLabels(job *v1alpha1.AmlJob, it instanceType) map[string]string {
+	l := map[string]string{
+		"ml.azure.com/billing-category": "azureml-training",
+		"ml.azure.com/scrape-metrics":   "true",
+		"jobId":                         job.Name,
+		"jobRole":                       workerJob,
+		"jobScale":                      "regular",
+		"jobsource":                     "aml",
+		"gpu-request":                   strconv.FormatInt(it.gpus(), 10),
+		"controller":                    "aml-operator",
+		"userName":                      "amluser",
+		"vcName":                        "amldefaultvc",
+	}
+	if len(validation.IsValidLabelValue(job.Spec.Job.Name)) == 0 {
+		l["ml.azure.com/run-id"] = job.Spec.Job.Name
+	}
+	maps.Copy(l, jobLabels(job))
+	return l
+}
+
+func renderConfigMap(job *v1alpha1.AmlJob) *corev1.ConfigMap {
+	immutable := true
+	return &corev1.ConfigMap{
+		ObjectMeta: objectMeta(job, job.Name, jobLabels(job)),
+		Immutable:  &immutable,
+		Data:       map[string]string{specKey: string(job.Spec.Job.Options.CommonRuntimeJobSpec)},
+	}
+}
+
+// serviceName is the headless Service that gives the pods of a gang their host names.
+func serviceName(job *v1alpha1.AmlJob) string { return job.Name + "-svc" }
+
+func renderService(job *v1alpha1.AmlJob) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: objectMeta(job, serviceName(job), jobLabels(job)),
+		Spec: corev1.ServiceSpec{
+			ClusterIP:                corev1.ClusterIPNone,
+			Selector:                 map[string]string{LabelJobID: job.Name},
+			PublishNotReadyAddresses: true,
+		},
+	}
+}
+
+// renderNetworkPolicy lets in the job's own pods on every port, and the relay on the port of live logs.
+func renderNetworkPolicy(job *v1alpha1.AmlJob, cfg Config) *networkingv1.NetworkPolicy {
+	own := metav1.LabelSelector{MatchLabels: map[string]string{LabelJobID: job.Name}}
+	tcp, port := corev1.ProtocolTCP, intstr.FromInt32(commonruntime.LogPort)
+	return &networkingv1.NetworkPolicy{
+		ObjectMeta: objectMeta(job, job.Name, jobLabels(job)),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: own,
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{
+				{From: []networkingv1.NetworkPolicyPeer{{PodSelector: &own}}},
+				{
+					From: []networkingv1.NetworkPolicyPeer{{
+						NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: cfg.RelayNamespace}},
+						PodSelector:       &metav1.LabelSelector{MatchLabels: cfg.RelayLabels},
+					}},
+					Ports: []networkingv1.NetworkPolicyPort{{Protocol: &tcp, Port: &port}},
+				},
+			},
+		},
+	}
+}
+
+// renderJobSet makes the gang. A command is never run again because it failed; only a pod that Kubernetes took away
+// (DisruptionTarget) starts the whole gang anew, up to maxRestarts times.
+func renderJobSet(job *v1alpha1.AmlJob, it instanceType, cfg Config) (*jobset.JobSet, error) {
+	spec := job.Spec.Job
+	if spec.InstanceCount < 1 {
+		return nil, fmt.Errorf("instanceCount is %d; it must be 1 or more", spec.InstanceCount)
+	}
+	pod, err := renderPod(job, it, cfg)
+	if err != nil {
+		return nil, err
+	}
+	n, indexed, onFailed := spec.InstanceCount, batchv1.IndexedCompletion, batchv1.Failed
+	gang, publish := n > 1, true
+	network := &jobset.Network{EnableDNSHostnames: &gang}
+	if gang {
+		network.Subdomain, network.PublishNotReadyAddresses = serviceName(job), &publish
+	}
+	return &jobset.JobSet{
+		ObjectMeta: objectMeta(job, job.Name, jobLabels(job)),
+		Spec: jobset.JobSetSpec{
+			Network:       network,
+			SuccessPolicy: &jobset.SuccessPolicy{Operator: jobset.OperatorAll},
+			FailurePolicy: &jobset.FailurePolicy{
+				MaxRestarts:     spec.MaxRestarts,
+				RestartStrategy: jobset.BlockingRecreate,
+				Rules: []jobset.FailurePolicyRule{
+					{Name: "restartDisrupted", Action: jobset.RestartJobSet, OnJobFailureReasons: []string{batchv1.JobReasonPodFailurePolicy}},
+					{Name: "failOtherwise", Action: jobset.FailJobSet},
+				},
+			},
+			ReplicatedJobs: []jobset.ReplicatedJob{{
+				Name: workerJob, GroupName: "default", Replicas: 1,
+				Template: batchv1.JobTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: jobLabels(job)},
+					Spec: batchv1.JobSpec{
+						Parallelism: &n, Completions: &n, CompletionMode: &indexed,
+						BackoffLimit: new(int32), PodReplacementPolicy: &onFailed,
+						PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+							Action: batchv1.PodFailurePolicyActionFailJob,
+							OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+								{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
+							},
+						}}},
+						Template: pod,
+					},
+				},
+			}},
+		},
+	}, nil
+}

@@ -1,0 +1,104 @@
+package training
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+func testConfig(t *testing.T) Config {
+	t.Helper()
+	cfg, err := Config{RuntimeImage: "fairlead/runtime:1"}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestRenderGolden(t *testing.T) {
+	tests := map[string]struct {
+		job *v1alpha1.AmlJob
+		it  *instanceType
+	}{
+		"single": {aJob(), defaultType()},
+		"gang": {aJob(gangOf(3), restarts(2), typed("gpu"), func(j *v1alpha1.AmlJob) {
+			j.Spec.Job.ShmSize = "512Mi"
+			j.Labels["ml.azure.com/resource-group"] = "rg1"
+		}), func() *instanceType {
+			it := gpuType()
+			it.spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
+			return it
+		}()},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			objs, err := render(tt.job, *tt.it, testConfig(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			for _, o := range objs {
+				b, err := yaml.Marshal(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got.WriteString("---\n")
+				got.Write(b)
+			}
+			golden(t, filepath.Join("testdata", name+".golden.yaml"), got.Bytes())
+		})
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	tests := map[string]struct {
+		edit func(*v1alpha1.AmlJob)
+		says string
+	}{
+		"no pods":      {func(j *v1alpha1.AmlJob) { j.Spec.Job.InstanceCount = 0 }, "instanceCount is 0"},
+		"shm no size":  {func(j *v1alpha1.AmlJob) { j.Spec.Job.ShmSize = "lots" }, `"lots"`},
+		"shm negative": {func(j *v1alpha1.AmlJob) { j.Spec.Job.ShmSize = "-1Gi" }, `"-1Gi"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := render(aJob(tt.edit), *defaultType(), testConfig(t))
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v lacks %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestConfigNeedsImage(t *testing.T) {
+	if _, err := (Config{}).withDefaults(); err == nil {
+		t.Error("a Config without RuntimeImage was accepted")
+	}
+}

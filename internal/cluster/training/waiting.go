@@ -1,0 +1,219 @@
+package training
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+)
+
+// gangState is where a gang is as a whole: as far as its hindmost pod.
+type gangState struct {
+	state, reason, message string
+	// poll asks to look again soon, because no watch tells of a change.
+	poll bool
+}
+
+// stages in order; a pod that has ended well does not hold the others back.
+var stages = []string{StateQueued, StatePreparing, StateRunning, StateFinalizing}
+
+func (w world) gang(prev v1alpha1.AmlJobStatus) gangState {
+	pods := w.current(prev.Attempt)
+	want := int(w.job.Spec.Job.InstanceCount)
+	ranks := map[int32]bool{}
+	for _, p := range pods {
+		ranks[rank(p)] = true
+	}
+	if len(ranks) < want {
+		g := w.missing(len(ranks), want)
+		g.state = StateQueued
+		if prev.Attempt > 0 && g.reason == ReasonPodPending {
+			g.message = fmt.Sprintf("start %d of %d after a node was lost: %s", prev.Attempt+1, w.job.Spec.Job.MaxRestarts+1, g.message)
+		}
+		return g
+	}
+	least := gangState{state: StateFinalizing}
+	for _, p := range pods {
+		g := w.podStage(p, prev.State)
+		if slices.Index(stages, g.state) < slices.Index(stages, least.state) || g.state == least.state && least.reason == "" {
+			least = g
+		}
+	}
+	return least
+}
+
+// podStage is where one pod is, with the reason if it waits.
+func (w world) podStage(p corev1.Pod, prev string) gangState {
+	if disrupted := disruption(p); disrupted != "" && p.Status.Phase == corev1.PodRunning {
+		return gangState{state: StateRunning, reason: disrupted, message: w.disruptionMessage(p, disrupted) +
+			"; the job starts again when Kubernetes has confirmed that the pod ended"}
+	}
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		return gangState{state: StateFinalizing}
+	}
+	if p.Spec.NodeName == "" {
+		return w.unscheduled(p)
+	}
+	if g, waits := w.containerWaits(p); waits {
+		return g
+	}
+	m := mainState(p)
+	switch {
+	case m == nil || m.started == nil:
+		return w.starting(p)
+	case m.finished != nil:
+		return gangState{state: StateFinalizing}
+	case m.ready:
+		return gangState{state: StateRunning}
+	case prev == StateRunning || prev == StateFinalizing:
+		return gangState{state: StateFinalizing}
+	}
+	return gangState{state: StatePreparing}
+}
+
+// starting tells of a pod that a node is about to start, with what the node complained of last (a Secret or volume that is missing …).
+func (w world) starting(p corev1.Pod) gangState {
+	g := gangState{state: StateQueued, reason: ReasonPodPending, poll: true,
+		message: fmt.Sprintf("pod %s is being started on node %s (image %s)", p.Name, p.Spec.NodeName, w.job.Spec.Job.Image)}
+	if e := w.newestWarning(func(e corev1.Event) bool { return e.InvolvedObject.Name == p.Name }); e != nil {
+		g.message += fmt.Sprintf("; the last warning is %s: %s", e.Reason, e.Message)
+	}
+	return g
+}
+
+func (w world) newestWarning(about func(corev1.Event) bool) *corev1.Event {
+	var newest *corev1.Event
+	for i, e := range w.events {
+		if e.Type == corev1.EventTypeWarning && about(e) && (newest == nil || eventTime(e).After(eventTime(*newest))) {
+			newest = &w.events[i]
+		}
+	}
+	return newest
+}
+
+// unscheduled says why no node was found yet.
+func (w world) unscheduled(p corev1.Pod) gangState {
+	for _, c := range p.Status.Conditions {
+		if c.Type != corev1.PodScheduled || c.Status == corev1.ConditionTrue {
+			continue
+		}
+		if c.Reason == corev1.PodReasonUnschedulable {
+			return gangState{state: StateQueued, reason: ReasonUnschedulable, message: w.unschedulable(c.Message)}
+		}
+		if c.Message != "" {
+			return gangState{state: StateQueued, reason: ReasonPodPending, message: c.Message}
+		}
+	}
+	return gangState{state: StateQueued, reason: ReasonPodPending, message: fmt.Sprintf("pod %s waits for the scheduler", p.Name)}
+}
+
+var insufficient = regexp.MustCompile(`(?:Insufficient ([A-Za-z0-9_./-]*[A-Za-z0-9])|(Too many pods))`)
+
+// unschedulable turns the scheduler's text into what is lacking, how much is asked for and by which instance type.
+func (w world) unschedulable(text string) string {
+	lacking := lackingResources(text)
+	var why []string
+	if len(lacking) > 0 {
+		why = append(why, "no node has enough free "+strings.Join(lacking, " and "))
+	}
+	if strings.Contains(text, "node affinity/selector") && w.itype != nil && len(w.itype.spec.NodeSelector) > 0 {
+		why = append(why, fmt.Sprintf("nodes lack the labels %s", metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: w.itype.spec.NodeSelector})))
+	}
+	if strings.Contains(text, "untolerated taint") {
+		why = append(why, "nodes have taints that the instance type does not tolerate")
+	}
+	if strings.HasPrefix(text, "no nodes available") {
+		why = append(why, "the cluster has no nodes")
+	}
+	if len(why) == 0 {
+		why = append(why, "no node can run the pod")
+	}
+	msg := strings.Join(why, "; ")
+	if w.itype != nil {
+		msg += fmt.Sprintf(". Instance type %s asks for %s for each of %d pod(s)", w.itype.name, w.itype.asks(), w.job.Spec.Job.InstanceCount)
+	}
+	return msg + ". Free or add nodes, or choose another instance type. Scheduler: " + text
+}
+
+func lackingResources(text string) []string {
+	var out []string
+	for _, m := range insufficient.FindAllStringSubmatch(text, -1) {
+		if name := cmp.Or(m[1], "pod slots"); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// pullReasons are the kubelet's words for an image that cannot be had.
+var pullReasons = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
+	"RegistryUnavailable", "SignatureValidationFailed"}
+
+// containerWaits tells of a container that cannot be started as things are.
+func (w world) containerWaits(p corev1.Pod) (gangState, bool) {
+	for _, cs := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		wait := cs.State.Waiting
+		if wait == nil {
+			continue
+		}
+		switch {
+		case slices.Contains(pullReasons, wait.Reason):
+			return gangState{state: StateQueued, reason: ReasonImagePull, message: fmt.Sprintf(
+				"image %s cannot be pulled on node %s (%s): %s. Check the image's name and tag, and that the cluster may read the registry; it is tried again",
+				imageOf(p, cs), p.Spec.NodeName, wait.Reason, cmp.Or(wait.Message, "the node gave no details"))}, true
+		case wait.Reason == "CreateContainerConfigError" || wait.Reason == "CreateContainerError" || wait.Reason == "RunContainerError":
+			return gangState{state: StateQueued, reason: ReasonContainerConfig, message: fmt.Sprintf(
+				"container %s of pod %s cannot be made (%s): %s", cs.Name, p.Name, wait.Reason, wait.Message)}, true
+		}
+	}
+	return gangState{}, false
+}
+
+// imageOf is the image as the pod's spec names it; the kubelet's status may hold another form of it.
+func imageOf(p corev1.Pod, cs corev1.ContainerStatus) string {
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		if c.Name == cs.Name {
+			return c.Image
+		}
+	}
+	return cs.Image
+}
+
+// missing says why there are fewer pods than wanted, from the newest warning about the Job or JobSet.
+func (w world) missing(have, want int) gangState {
+	g := gangState{reason: ReasonPodPending, message: fmt.Sprintf("waiting for pods: %d of %d made", have, want), poll: true}
+	newest := w.newestWarning(func(e corev1.Event) bool { return e.InvolvedObject.Kind != "Pod" })
+	if newest == nil {
+		return g
+	}
+	switch text := newest.Message; {
+	case strings.Contains(text, "exceeded quota") || strings.Contains(text, "failed quota"):
+		g.reason = ReasonQuotaExceeded
+		g.message = fmt.Sprintf("namespace %s has no quota left for the job's pods: %s", w.job.Namespace, text)
+	case strings.Contains(text, "forbidden") || strings.Contains(text, "denied the request"):
+		g.reason = ReasonForbidden
+		g.message = fmt.Sprintf("the cluster refuses the job's pods in namespace %s: %s", w.job.Namespace, text)
+	default:
+		g.reason = ReasonPodCreation
+		g.message = fmt.Sprintf("the job's pods cannot be made: %s", text)
+	}
+	return g
+}
+
+func eventTime(e corev1.Event) time.Time {
+	if !e.LastTimestamp.IsZero() {
+		return e.LastTimestamp.Time
+	}
+	if !e.EventTime.IsZero() {
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
+}

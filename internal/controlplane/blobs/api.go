@@ -1,0 +1,88 @@
+package blobs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Item is one blob of a list.
+type Item struct {
+	// Name is relative to the container; Size is in bytes.
+	Name    string
+	Size    int64
+	ModTime time.Time
+}
+
+// IsNotFound reports whether an error says that a blob does not exist.
+func IsNotFound(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == "BlobNotFound"
+}
+
+// Exists reports whether a blob exists.
+func (f *Front) Exists(ctx context.Context, account, container, name string) (bool, error) {
+	n, err := checkName(account, container, name)
+	if err != nil {
+		return false, err
+	}
+	i, err := f.statIfAny(ctx, n)
+	return i != nil, err
+}
+
+// List returns all blobs of a container whose names begin with prefix.
+func (f *Front) List(ctx context.Context, account, container, prefix string) ([]Item, error) {
+	n, err := checkName(account, container, "")
+	if err == nil {
+		err = checkPrefix(prefix)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []Item
+	for token := ""; ; {
+		entries, next, err := f.page(ctx, n, prefix, "", token, maxListPage, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			out = append(out, Item{Name: e.name, Size: e.size, ModTime: e.modTime})
+		}
+		if token = next; token == "" {
+			return out, nil
+		}
+	}
+}
+
+// NewReader reads a blob from offset to the end it has now, and tells its size in bytes. An offset at or beyond the end
+// reads nothing.
+func (f *Front) NewReader(ctx context.Context, account, container, name string, offset int64) (io.ReadCloser, int64, error) {
+	n, err := checkName(account, container, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if offset < 0 || n.name == "" {
+		return nil, 0, errorf(http.StatusBadRequest, "OutOfRangeInput", "Reading %s at offset %d: a name and an offset from 0 are needed.", n, offset)
+	}
+	i, _, rc, err := f.statOpen(ctx, n, func(i *info) (span, error) { return span{min(offset, i.size), i.size}, nil })
+	if err != nil {
+		return nil, 0, err
+	}
+	return rc, i.size, nil
+}
+
+// Delete removes a blob; one that does not exist is no error.
+func (f *Front) Delete(ctx context.Context, account, container, name string) error {
+	n, err := checkName(account, container, name)
+	if err != nil {
+		return err
+	}
+	defer f.locks.lock(n.blockKey())()
+	i, err := f.statIfAny(ctx, n)
+	if err != nil || i == nil {
+		return err
+	}
+	return f.remove(ctx, i)
+}

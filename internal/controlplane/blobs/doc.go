@@ -1,0 +1,16 @@
+// Package blobs is the blob front: block and append blobs at /blob/{account}/{container}/{name…}, kept in any bucket of
+// gocloud.dev/blob and served in the REST protocol of Azure Blob Storage as far as its common clients use it.
+//
+// Objects in the bucket, with / as separator (enc is encodeName):
+//
+//	b/<account>/<container>/<enc(name)>!                     a block blob's content
+//	b/<account>/<container>/<enc(name)>!a/head               an append blob: properties and metadata, no content
+//	b/<account>/<container>/<enc(name)>!a/<offset>-<level>   one segment of an append blob
+//	u/<account>/<container>/<hash(name)>/<hex block id>      a block that is staged but not committed
+//	c/<account>/<container>/<hash(name)>                     the list of committed blocks of a block blob
+//
+// Containers exist as soon as they are named. A segment's name is its offset, created only if absent, so two appends never
+// get the same position, even from two servers. When sixteen segments of a level end an append blob they are merged to
+// one of the next level, up to 64 MiB; so each byte is rewritten at most a few times and a log has few segments.
+// Merged-away segments stay until the next merge, for readers that listed before.
+package blobs

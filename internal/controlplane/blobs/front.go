@@ -1,0 +1,217 @@
+package blobs
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"gocloud.dev/blob"
+
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+)
+
+// PathPrefix is where the front is mounted on the control plane's listener.
+const PathPrefix = "/blob/"
+
+// protocolVersion is sent back when a request names none.
+const protocolVersion = "2021-12-02"
+
+// AuthorizeFunc decides whether a principal may read or write a name ("" or a prefix for lists) in a container. The
+// text of its error reaches the caller.
+type AuthorizeFunc func(ctx context.Context, p resource.Principal, account, container, name string, write bool) error
+
+// Config is what a Front needs; all fields but Log and Clock are required.
+type Config struct {
+	Bucket *blob.Bucket
+	// PublicURL is the address clients use, without path.
+	PublicURL string
+	// SASKey signs shared access signatures; at least 32 random bytes.
+	SASKey []byte
+	// Verify tells who sent a request with a bearer token.
+	Verify    func(*http.Request) (resource.Principal, error)
+	Authorize AuthorizeFunc
+	Clock     func() time.Time
+	Log       *slog.Logger
+}
+
+// Front serves blobs. It is safe for concurrent use.
+type Front struct {
+	cfg   Config
+	https bool
+	locks keyLocks
+	tails tailCache
+}
+
+// New makes a Front.
+func New(cfg Config) *Front {
+	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Front{cfg: cfg, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+}
+
+// request is one request on its way through the front.
+type request struct {
+	*http.Request
+	w     http.ResponseWriter
+	q     url.Values
+	name  blobName
+	perms string // of a signature
+	sas   bool
+}
+
+// Handler serves everything below PathPrefix.
+func (f *Front) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("x-ms-request-id", uuid.NewString())
+		h.Set("x-ms-version", protocolVersion)
+		if v := r.Header.Get("x-ms-version"); v != "" && len(v) <= 16 {
+			h.Set("x-ms-version", v)
+		}
+		if id := r.Header.Get("x-ms-client-request-id"); id != "" && len(id) <= 1024 {
+			h.Set("x-ms-client-request-id", id)
+		}
+		if err := f.serve(w, r); err != nil {
+			f.fail(w, r, err)
+		}
+	})
+}
+
+func (f *Front) serve(w http.ResponseWriter, r *http.Request) error {
+	name, err := parsePath(r.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return errorf(http.StatusBadRequest, "InvalidQueryParameterValue", "The query is not correctly encoded: %v.", err)
+	}
+	req := &request{Request: r, w: w, q: q, name: name}
+	op, ok := f.route(req)
+	if !ok {
+		return errorf(http.StatusBadRequest, "UnsupportedOperation", "%s with restype=%q comp=%q is not an operation of this service on %s.",
+			r.Method, q.Get("restype"), q.Get("comp"), name)
+	}
+	if err := f.admit(req, op); err != nil {
+		return err
+	}
+	return op.run(req)
+}
+
+// operation is one row of the protocol: any of these SAS permissions lets it pass.
+type operation struct {
+	perms string
+	write bool
+	run   func(*request) error
+}
+
+func (f *Front) route(r *request) (operation, bool) {
+	if r.name.name == "" {
+		return f.routeContainer(r)
+	}
+	switch r.Method + " " + r.q.Get("comp") {
+	case "GET ", "HEAD ":
+		return operation{"r", false, f.getBlob}, true
+	case "GET metadata", "HEAD metadata":
+		return operation{"r", false, f.getMetadata}, true
+	case "GET blocklist":
+		return operation{"r", false, f.getBlockList}, true
+	case "PUT ":
+		return operation{"wc", true, f.putBlob}, true
+	case "PUT block":
+		return operation{"wc", true, f.putBlock}, true
+	case "PUT blocklist":
+		return operation{"wc", true, f.putBlockList}, true
+	case "PUT appendblock":
+		return operation{"aw", true, f.appendBlock}, true
+	case "PUT metadata":
+		return operation{"w", true, f.setMetadata}, true
+	case "PUT properties":
+		return operation{"w", true, f.setProperties}, true
+	case "DELETE ":
+		return operation{"d", true, f.deleteBlob}, true
+	}
+	return operation{}, false
+}
+
+func (f *Front) routeContainer(r *request) (operation, bool) {
+	if r.q.Get("restype") != "container" {
+		return operation{}, false
+	}
+	switch r.Method + " " + r.q.Get("comp") {
+	case "GET list":
+		return operation{"l", false, f.listBlobs}, true
+	case "GET ", "HEAD ", "GET metadata", "HEAD metadata":
+		return operation{"racwdl", false, f.getContainer}, true
+	case "PUT ":
+		return operation{"wc", true, f.createContainer}, true
+	}
+	return operation{}, false
+}
+
+// admit checks the request's signature or token.
+func (f *Front) admit(r *request, op operation) error {
+	n := r.name
+	if n.name == "" {
+		n.name = strings.TrimSuffix(r.q.Get("prefix"), "/")
+	}
+	if r.q.Has("sig") {
+		perms, err := f.checkSAS(r.q, n, r.TLS != nil)
+		if err != nil {
+			return err
+		}
+		if !strings.ContainsAny(perms, op.perms) {
+			return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
+				"This request is not authorized to perform this operation using this permission: it needs one of %q, the signature grants %q.", op.perms, perms)
+		}
+		r.sas, r.perms = true, perms
+		return nil
+	}
+	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.cfg.PublicURL+`"`)
+		return errorf(http.StatusUnauthorized, "NoAuthenticationInformation",
+			"Server failed to authenticate the request. Send a shared access signature in the query or a bearer token in the Authorization header.")
+	}
+	p, err := f.cfg.Verify(r.Request)
+	if err != nil {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.cfg.PublicURL+`", error="invalid_token"`)
+		return errorf(http.StatusUnauthorized, "InvalidAuthenticationInfo", "Server failed to authenticate the request. %v.", err)
+	}
+	if r.name.name == "" && op.write {
+		return f.authorizeContainer(r, p)
+	}
+	if r.name.name == "" {
+		n.name = r.q.Get("prefix")
+	}
+	if err := f.cfg.Authorize(r.Context(), p, n.account, n.container, n.name, op.write); err != nil {
+		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
+			"This request is not authorized to perform this operation using this permission. %v.", err)
+	}
+	return nil
+}
+
+// authorizeContainer lets anyone who may read a container "create" it, since that changes nothing.
+func (f *Front) authorizeContainer(r *request, p resource.Principal) error {
+	if err := f.cfg.Authorize(r.Context(), p, r.name.account, r.name.container, "", false); err != nil {
+		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
+			"This request is not authorized to perform this operation using this permission. %v.", err)
+	}
+	return nil
+}
+
+// mayOverwrite reports whether a signature lets an existing blob be replaced; "c" alone only creates.
+func (r *request) mayOverwrite() bool { return !r.sas || strings.Contains(r.perms, "w") }
+
+// URL is the address of a blob, or of a container when name is "".
+func (f *Front) URL(account, container, name string) string {
+	return f.cfg.PublicURL + blobName{account, container, name}.path()
+}

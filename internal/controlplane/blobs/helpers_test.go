@@ -1,0 +1,117 @@
+package blobs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/memblob"
+
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+)
+
+// world is a front on a real listener, over a bucket.
+type world struct {
+	*Front
+	t   *testing.T
+	srv *httptest.Server
+	now time.Time
+}
+
+const acct = "flabcdef012345"
+
+func newWorld(t *testing.T, bucket *blob.Bucket) *world {
+	t.Helper()
+	w := &world{t: t, now: time.Now()}
+	mux := http.NewServeMux()
+	w.srv = httptest.NewServer(mux)
+	w.Front = New(Config{Bucket: bucket, PublicURL: w.srv.URL, SASKey: []byte("0123456789abcdef0123456789abcdef"),
+		Clock: func() time.Time { return w.now },
+		Verify: func(r *http.Request) (resource.Principal, error) {
+			if r.Header.Get("Authorization") != "Bearer good" {
+				return resource.Principal{}, errors.New("the token is not known")
+			}
+			return resource.Principal{ID: "u", Kind: "User"}, nil
+		},
+		Authorize: func(_ context.Context, _ resource.Principal, account, _, name string, write bool) error {
+			if account != acct || (write && !strings.HasPrefix(name, "mine/")) {
+				return errors.New("not yours")
+			}
+			return nil
+		}})
+	mux.Handle(PathPrefix, w.Handler())
+	t.Cleanup(func() { w.srv.Close(); bucket.Close() })
+	return w
+}
+
+// eachBucket runs a test over memory and over a folder.
+func eachBucket(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Run("memory", func(t *testing.T) { test(t, newWorld(t, memblob.OpenBucket(nil))) })
+	t.Run("folder", func(t *testing.T) {
+		b, err := Open(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, newWorld(t, b))
+	})
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are "Key: value". Without a query a signature for everything is added.
+func (w *world) do(method, name, query, body string, headers ...string) answer {
+	w.t.Helper()
+	u := w.SAS(acct, "azureml", "", "racwdl", time.Hour)
+	base, sig, _ := strings.Cut(u, "?")
+	if name != "" {
+		base += "/" + name
+	}
+	if query != "" {
+		sig += "&" + query
+	}
+	return w.raw(method, base+"?"+sig, body, headers...)
+}
+
+func (w *world) raw(method, url, body string, headers ...string) answer {
+	w.t.Helper()
+	var rd io.Reader = strings.NewReader(body)
+	if body == "" && method != http.MethodPut {
+		rd = nil
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), method, url, rd)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, h := range headers {
+		k, v, _ := strings.Cut(h, ": ")
+		req.Header.Set(k, v)
+	}
+	res, err := w.srv.Client().Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, string(got)}
+}
+
+func (w *world) want(a answer, status int, code string) answer {
+	w.t.Helper()
+	if a.status != status || (code != "" && a.header.Get("x-ms-error-code") != code) {
+		w.t.Fatalf("status %d, code %q, want %d %q; body %s", a.status, a.header.Get("x-ms-error-code"), status, code, a.body)
+	}
+	return a
+}

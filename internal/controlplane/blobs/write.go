@@ -1,0 +1,270 @@
+package blobs
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strings"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+)
+
+// maxPutBlob bounds one Put Blob or Put Block, in bytes.
+const maxPutBlob = 5000 << 20
+
+// upload streams body to key. commit is called after the last byte with a function that makes the object visible; when commit
+// returns an error without calling it, nothing was written.
+func (f *Front) upload(ctx context.Context, key string, opts *blob.WriterOptions, body io.Reader, commit func(finish func() error) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := f.cfg.Bucket.NewWriter(ctx, key, opts)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	open := true
+	defer func() {
+		if open {
+			cancel()
+			_ = w.Close() // discards what was written
+		}
+	}()
+	if _, err := io.Copy(w, body); err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return commit(func() error {
+		open = false
+		if err := w.Close(); err != nil {
+			return fmt.Errorf("writing %s: %w", key, err)
+		}
+		return nil
+	})
+}
+
+// body is the request's body with its declared length and MD5 checked once it is read.
+type body struct {
+	io.Reader
+	sum  hash.Hash
+	want string
+}
+
+func requestBody(r *request, limit int64) (*body, error) {
+	if r.ContentLength < 0 {
+		return nil, errorf(http.StatusLengthRequired, "MissingContentLengthHeader", "Content-Length header was not specified.")
+	}
+	if r.ContentLength > limit {
+		return nil, errorf(http.StatusRequestEntityTooLarge, "RequestBodyTooLarge",
+			"The request body of %d bytes is larger than the %d bytes that this operation takes.", r.ContentLength, limit)
+	}
+	b := &body{Reader: r.Body, want: r.Header.Get("Content-MD5")}
+	if b.want != "" {
+		if err := checkMD5Header("Content-MD5", b.want); err != nil {
+			return nil, err
+		}
+		b.sum = md5.New()
+		b.Reader = io.TeeReader(r.Body, b.sum)
+	}
+	return b, nil
+}
+
+func (b *body) check() error {
+	if b.sum == nil {
+		return nil
+	}
+	if got := base64.StdEncoding.EncodeToString(b.sum.Sum(nil)); got != b.want {
+		return errorf(http.StatusBadRequest, "Md5Mismatch", "The MD5 value specified in the request (%s) did not match with the MD5 value calculated by the server (%s).", b.want, got)
+	}
+	return nil
+}
+
+// mayReplace checks a write's conditions against what is there now; the blob's lock must be held.
+func (f *Front) mayReplace(r *request) (*info, error) {
+	old, err := f.statIfAny(r.Context(), r.name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkWrite(r.Header, old); err != nil {
+		return nil, err
+	}
+	if old != nil && !r.mayOverwrite() {
+		return nil, errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
+			"The signature grants %q, which creates blobs but does not replace them; %s exists.", r.perms, r.name)
+	}
+	return old, nil
+}
+
+// commitBlock makes an uploaded block blob visible under the blob's lock.
+func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, finish func() error) (*info, error) {
+	defer f.locks.lock(r.name.blockKey())()
+	old, err := f.mayReplace(r)
+	if err != nil {
+		return nil, err
+	}
+	err = finish()
+	if opts.IfNotExist && gcerrors.Code(err) == gcerrors.FailedPrecondition {
+		return nil, errorf(http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists: %s.", r.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && old.isAppend {
+		f.removeAppend(r.Context(), r.name)
+	}
+	return f.stat(r.Context(), r.name)
+}
+
+func (f *Front) putBlob(r *request) error {
+	if r.Header.Get("x-ms-copy-source") != "" {
+		return errorf(http.StatusBadRequest, "UnsupportedHeader", "Copying by x-ms-copy-source is not supported; read the blob and write it.")
+	}
+	opts, err := f.writerOptions(r)
+	if err != nil {
+		return err
+	}
+	switch kind := r.Header.Get("x-ms-blob-type"); kind {
+	case "AppendBlob":
+		return f.createAppend(r, opts)
+	case "BlockBlob":
+	default:
+		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "x-ms-blob-type %q is not BlockBlob or AppendBlob.", kind)
+	}
+	b, err := requestBody(r, maxPutBlob)
+	if err != nil {
+		return err
+	}
+	opts.IfNotExist = strings.TrimSpace(r.Header.Get("If-None-Match")) == "*"
+	if opts.IfNotExist { // answer before the body where possible
+		if _, err := f.mayReplace(r); err != nil {
+			return err
+		}
+	}
+	if b.want != "" && opts.Metadata[metaMD5] == "" {
+		opts.Metadata[metaMD5] = b.want
+	}
+	var i *info
+	err = f.upload(r.Context(), r.name.blockKey(), opts, b, func(finish func() error) (err error) {
+		if err := b.check(); err != nil {
+			return err
+		}
+		i, err = f.commitBlock(r, opts, finish)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.created(i, i.md5)
+	return nil
+}
+
+// created answers a write.
+func (r *request) created(i *info, md5 string) {
+	h := r.w.Header()
+	h.Set("ETag", i.etag)
+	h.Set("Last-Modified", httpTime(i.modTime))
+	h.Set("x-ms-request-server-encrypted", "false")
+	if md5 != "" {
+		h.Set("Content-MD5", md5)
+	}
+	h.Set("Content-Length", "0")
+	r.w.WriteHeader(http.StatusCreated)
+}
+
+func (f *Front) deleteBlob(r *request) error {
+	defer f.locks.lock(r.name.blockKey())()
+	i, err := f.stat(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	if err := checkWrite(r.Header, i); err != nil {
+		return err
+	}
+	if err := f.remove(r.Context(), i); err != nil {
+		return err
+	}
+	r.w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+func (f *Front) remove(ctx context.Context, i *info) error {
+	if i.isAppend {
+		return f.removeAppend(ctx, i.name)
+	}
+	if err := f.cfg.Bucket.Delete(ctx, i.name.blockKey()); err != nil && !isNotFound(err) {
+		return fmt.Errorf("deleting %s: %w", i.name, err)
+	}
+	if err := f.cfg.Bucket.Delete(ctx, i.name.committedKey()); err != nil && !isNotFound(err) {
+		return fmt.Errorf("deleting block list of %s: %w", i.name, err)
+	}
+	return nil
+}
+
+// setMetadata replaces the metadata, setProperties the content headers; both write the object anew, since buckets offer nothing else.
+func (f *Front) setMetadata(r *request) error {
+	return f.rewrite(r, func(opts, asked *blob.WriterOptions) {
+		for k := range opts.Metadata {
+			if strings.HasPrefix(k, userMeta) {
+				delete(opts.Metadata, k)
+			}
+		}
+		for k, v := range asked.Metadata {
+			if strings.HasPrefix(k, userMeta) {
+				opts.Metadata[k] = v
+			}
+		}
+	})
+}
+
+func (f *Front) setProperties(r *request) error {
+	return f.rewrite(r, func(opts, asked *blob.WriterOptions) {
+		opts.ContentType, opts.ContentEncoding, opts.ContentLanguage = asked.ContentType, asked.ContentEncoding, asked.ContentLanguage
+		opts.ContentDisposition, opts.CacheControl = asked.ContentDisposition, asked.CacheControl
+		delete(opts.Metadata, metaMD5)
+		if v := asked.Metadata[metaMD5]; v != "" {
+			opts.Metadata[metaMD5] = v
+		}
+	})
+}
+
+func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) error {
+	asked, err := f.writerOptions(r)
+	if err != nil {
+		return err
+	}
+	defer f.locks.lock(r.name.blockKey())()
+	i, err := f.stat(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	if err := checkWrite(r.Header, i); err != nil {
+		return err
+	}
+	opts := &blob.WriterOptions{ContentType: i.attrs.ContentType, ContentEncoding: i.attrs.ContentEncoding, ContentLanguage: i.attrs.ContentLanguage,
+		ContentDisposition: i.attrs.ContentDisposition, CacheControl: i.attrs.CacheControl, Metadata: map[string]string{}}
+	for k, v := range i.attrs.Metadata {
+		opts.Metadata[k] = v
+	}
+	edit(opts, asked)
+	key, src := i.name.blockKey(), io.NopCloser(io.Reader(bytes.NewReader(nil)))
+	if i.isAppend {
+		key = i.name.headKey()
+		f.tails.drop(r.name)
+	} else if src, err = f.cfg.Bucket.NewReader(r.Context(), key, nil); err != nil {
+		return fmt.Errorf("reading %s: %w", i.name, err)
+	}
+	defer src.Close()
+	if err := f.upload(r.Context(), key, opts, src, func(finish func() error) error { return finish() }); err != nil {
+		return err
+	}
+	if i, err = f.stat(r.Context(), r.name); err != nil {
+		return err
+	}
+	r.w.Header().Set("ETag", i.etag)
+	r.w.Header().Set("Last-Modified", httpTime(i.modTime))
+	r.w.WriteHeader(http.StatusOK)
+	return nil
+}

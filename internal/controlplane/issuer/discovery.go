@@ -1,0 +1,38 @@
+package issuer
+
+import "net/http"
+
+// serveDiscovery is the OpenID Connect discovery document.
+func (is *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
+	if oe := is.checkTenant(r.PathValue("tenant")); oe != nil {
+		is.sendError(w, r, oe)
+		return
+	}
+	base := is.cfg.PublicURL + "/" + is.cfg.TenantID
+	sendJSON(w, http.StatusOK, map[string]any{
+		"issuer":                                is.Name(),
+		"token_endpoint":                        is.TokenURL(),
+		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
+		"jwks_uri":                              base + "/discovery/v2.0/keys",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic", "private_key_jwt"},
+		"token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"},
+		"grant_types_supported":                            []string{"client_credentials"},
+		"response_types_supported":                         []string{"token"},
+		"response_modes_supported":                         []string{"form_post"},
+		"subject_types_supported":                          []string{"public"},
+		"id_token_signing_alg_values_supported":            []string{"RS256"},
+		"scopes_supported":                                 []string{"openid", "profile", "offline_access", is.cfg.PublicURL + "/.default"},
+		"claims_supported":                                 []string{"sub", "iss", "aud", "exp", "iat", "nbf", "jti", "oid", "tid", "appid", "azp", "name", "kind", "scope_id", "ver"},
+		"tenant_region_scope":                              nil,
+	})
+}
+
+// serveKeys is the JSON web key set.
+func (is *Issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
+	if oe := is.checkTenant(r.PathValue("tenant")); oe != nil {
+		is.sendError(w, r, oe)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	sendJSON(w, http.StatusOK, is.keys.public())
+}

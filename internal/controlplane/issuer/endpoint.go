@@ -1,0 +1,300 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
+)
+
+// maxForm bounds the body of a token request, in bytes.
+const maxForm = 64 << 10
+
+// Register adds the issuer's paths, below /{tenant}/, to mux.
+func (is *Issuer) Register(mux *http.ServeMux) {
+	add := func(method string, h http.HandlerFunc, paths ...string) {
+		for _, p := range paths {
+			mux.HandleFunc(p, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet) {
+					w.Header().Set("Allow", method)
+					is.sendError(w, r, refuse(http.StatusMethodNotAllowed, "invalid_request", 900561, "The endpoint only accepts %s requests. Received a %s request.", method, r.Method))
+					return
+				}
+				h(w, r)
+			})
+		}
+	}
+	add(http.MethodPost, is.serveToken, "/{tenant}/oauth2/v2.0/token", "/{tenant}/oauth2/token")
+	add(http.MethodGet, is.serveDiscovery, "/{tenant}/v2.0/.well-known/openid-configuration", "/{tenant}/.well-known/openid-configuration")
+	add(http.MethodGet, is.serveKeys, "/{tenant}/discovery/v2.0/keys", "/{tenant}/discovery/keys")
+}
+
+// oauthError is an error body as Azure's login service sends it.
+type oauthError struct {
+	Error         string `json:"error"`
+	Description   string `json:"error_description"`
+	Codes         []int  `json:"error_codes"`
+	Timestamp     string `json:"timestamp"`
+	TraceID       string `json:"trace_id"`
+	CorrelationID string `json:"correlation_id"`
+
+	status int
+	retry  time.Duration
+}
+
+func refuse(status int, name string, code int, format string, args ...any) *oauthError {
+	return &oauthError{Error: name, Description: fmt.Sprintf("AADSTS%d: ", code) + fmt.Sprintf(format, args...), Codes: []int{code}, status: status}
+}
+
+func invalidClient(code int, format string, args ...any) *oauthError {
+	return refuse(http.StatusUnauthorized, "invalid_client", code, format, args...)
+}
+
+func (is *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Pragma", "no-cache")
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	tok, ttl, oe := is.token(r)
+	if oe != nil {
+		is.sendError(w, r, oe)
+		return
+	}
+	secs := int(ttl / time.Second)
+	now := is.cfg.Now()
+	answer := map[string]any{"token_type": "Bearer", "expires_in": secs, "ext_expires_in": secs, "access_token": tok}
+	if strings.HasSuffix(r.URL.Path, "/oauth2/token") { // the older endpoint sends numbers as strings, and more of them
+		n := func(i int64) string { return fmt.Sprint(i) }
+		answer["expires_in"], answer["ext_expires_in"] = n(int64(secs)), n(int64(secs))
+		answer["expires_on"], answer["not_before"] = n(now.Add(ttl).Unix()), n(now.Unix())
+		answer["resource"] = r.PostForm.Get("resource")
+	}
+	sendJSON(w, http.StatusOK, answer)
+}
+
+// token answers a token request.
+func (is *Issuer) token(r *http.Request) (string, time.Duration, *oauthError) {
+	if oe := is.checkTenant(r.PathValue("tenant")); oe != nil {
+		return "", 0, oe
+	}
+	if err := r.ParseForm(); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return "", 0, refuse(http.StatusRequestEntityTooLarge, "invalid_request", 90014, "The request body is larger than %d bytes.", maxForm)
+		}
+		return "", 0, refuse(http.StatusBadRequest, "invalid_request", 90014, "The request body is not a URL-encoded form.")
+	}
+	switch g := r.PostForm.Get("grant_type"); g {
+	case "client_credentials":
+	case "":
+		return "", 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'.")
+	default:
+		return "", 0, refuse(http.StatusBadRequest, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '%s'. This server supports client_credentials.", g)
+	}
+	if oe := is.checkScope(r); oe != nil {
+		return "", 0, oe
+	}
+	c, ttl, oe := is.authenticate(r)
+	if oe != nil {
+		return "", 0, oe
+	}
+	tok, err := is.Issue(r.Context(), c, ttl)
+	if err != nil {
+		return "", 0, is.broken(r.Context(), err)
+	}
+	return tok, ttl, nil
+}
+
+func (is *Issuer) broken(ctx context.Context, err error) *oauthError {
+	is.cfg.Log.ErrorContext(ctx, "token request", "error", err)
+	return refuse(http.StatusInternalServerError, "server_error", 90033, "A transient error has occurred. Please try again.")
+}
+
+// checkTenant accepts the tenant's id and the names that stand for any tenant.
+func (is *Issuer) checkTenant(tenant string) *oauthError {
+	switch t := strings.ToLower(tenant); t {
+	case strings.ToLower(is.cfg.TenantID), "common", "organizations":
+		return nil
+	default:
+		return refuse(http.StatusBadRequest, "invalid_request", 90002, "Tenant '%s' not found. This server has one tenant, '%s'.", tenant, is.cfg.TenantID)
+	}
+}
+
+// checkScope checks that a token is asked for this control plane, by any of its names. "extension" is no audience but asks for less.
+func (is *Issuer) checkScope(r *http.Request) *oauthError {
+	asked := strings.Fields(r.PostForm.Get("scope"))
+	if res := r.PostForm.Get("resource"); res != "" {
+		asked = append(asked, res)
+	}
+	for _, s := range asked {
+		switch s {
+		case "extension", "openid", "profile", "offline_access":
+			continue
+		}
+		aud := strings.TrimRight(strings.TrimSuffix(s, "/.default"), "/")
+		if u, err := url.Parse(aud); is.audience[aud] || aud == is.cfg.TenantID || err == nil && u.Scheme == "https" && u.Host == r.Host && u.Path == "" {
+			continue
+		}
+		return refuse(http.StatusBadRequest, "invalid_resource", 500011, "The resource principal named %s was not found in the tenant %s. Ask for scope '%s/.default'.", s, is.cfg.TenantID, is.cfg.PublicURL)
+	}
+	return nil
+}
+
+// authenticate finds out who asks; failures count against the client id.
+func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthError) {
+	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if u, p, ok := r.BasicAuth(); ok {
+		bu, err1 := url.QueryUnescape(u)
+		bp, err2 := url.QueryUnescape(p)
+		if err1 != nil || err2 != nil {
+			return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 90014, "The Basic credentials are not URL-encoded.")
+		}
+		if secret != "" || id != "" && id != bu {
+			return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 90023, "The client authenticates in two ways at once; send the credentials in the header or in the form.")
+		}
+		id, secret = bu, bp
+	}
+	assertion := r.PostForm.Get("client_assertion")
+	var parsed parsedAssertion
+	if assertion != "" {
+		if t := r.PostForm.Get("client_assertion_type"); t != AssertionType {
+			return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 7000216, "'client_assertion_type' is '%s'; it must be '%s'.", t, AssertionType)
+		}
+		var err error
+		if parsed, err = parseAssertion(assertion); err != nil {
+			return Claims{}, 0, invalidClient(50027, "Invalid client assertion: %s.", err)
+		}
+		if id == "" {
+			id = parsed.clientID
+		}
+	}
+	if id == "" {
+		return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.")
+	}
+	limitKey := strings.ToLower(id)
+	if ok, retry := is.limits.allow(limitKey); !ok {
+		oe := refuse(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Too many token requests, or too many failed ones, for client '%s'. Try again after the seconds in Retry-After.", id)
+		oe.retry = retry
+		return Claims{}, 0, oe
+	}
+	var c Claims
+	var ttl time.Duration
+	var oe *oauthError
+	switch {
+	case assertion != "" && parsed.clientID != id:
+		oe = invalidClient(700021, "The assertion's sub is not the client id '%s'.", id)
+	case assertion != "":
+		c, ttl, oe = is.byAssertion(r, id, parsed)
+	case secret != "":
+		c, ttl, oe = is.bySecret(r.Context(), id, secret)
+	default:
+		oe = invalidClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	}
+	if oe != nil && oe.status == http.StatusUnauthorized {
+		is.limits.failed(limitKey)
+	}
+	return c, ttl, oe
+}
+
+func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
+	select { // argon2 takes memory; only a few at a time
+	case is.verify <- struct{}{}:
+		defer func() { <-is.verify }()
+	case <-ctx.Done():
+		return Claims{}, 0, is.broken(ctx, ctx.Err())
+	}
+	sp, h, err := findPrincipal(ctx, is.cfg.Store, id)
+	if errors.Is(err, store.ErrNotFound) {
+		dummyHash.matches(secret)
+		return Claims{}, 0, invalidClient(7000215, "Invalid client secret provided, or no application '%s' in this tenant.", id)
+	}
+	if err != nil {
+		return Claims{}, 0, is.broken(ctx, err)
+	}
+	if len(h.Hash) == 0 || !h.matches(secret) {
+		return Claims{}, 0, invalidClient(7000215, "Invalid client secret provided, or no application '%s' in this tenant.", id)
+	}
+	return principalClaims(sp), UserTTL, nil
+}
+
+func principalClaims(sp ServicePrincipal) Claims {
+	return Claims{Subject: sp.ObjectID, ClientID: sp.ClientID, Name: sp.DisplayName, Kind: KindServicePrincipal}
+}
+
+func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Claims, time.Duration, *oauthError) {
+	ctx := r.Context()
+	unknown := invalidClient(700016, "Application with identifier '%s' was not found, or has no key registered.", id)
+	if strings.HasPrefix(id, "/") {
+		key, scope, err := is.cfg.Agents(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return Claims{}, 0, unknown
+		case errors.Is(err, ErrExpired):
+			return Claims{}, 0, invalidClient(700027, "The certificate registered for '%s' has expired. Connect the cluster again.", id)
+		case err != nil:
+			return Claims{}, 0, is.broken(ctx, err)
+		}
+		if err := is.check(a, key); err != nil {
+			return Claims{}, 0, invalidClient(700027, "Client assertion failed: %s.", err)
+		}
+		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: scope}
+		for _, s := range strings.Fields(r.PostForm.Get("scope")) {
+			if s == "extension" {
+				c.Kind = KindExtension
+			}
+		}
+		return c, AgentTTL, nil
+	}
+	sp, _, err := findPrincipal(ctx, is.cfg.Store, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && sp.PublicKey == "" {
+		return Claims{}, 0, unknown
+	}
+	if err != nil {
+		return Claims{}, 0, is.broken(ctx, err)
+	}
+	key, err := agentkey.Parse(sp.PublicKey)
+	if err != nil {
+		return Claims{}, 0, is.broken(ctx, err)
+	}
+	if err := is.check(a, key.Public); err != nil {
+		return Claims{}, 0, invalidClient(700027, "Client assertion failed: %s.", err)
+	}
+	return principalClaims(sp), UserTTL, nil
+}
+
+func (is *Issuer) sendError(w http.ResponseWriter, r *http.Request, oe *oauthError) {
+	oe.Timestamp = is.cfg.Now().UTC().Format("2006-01-02 15:04:05Z")
+	oe.TraceID = w.Header().Get("x-ms-request-id")
+	oe.CorrelationID = r.Header.Get("client-request-id")
+	if oe.CorrelationID == "" || len(oe.CorrelationID) > 64 {
+		oe.CorrelationID = oe.TraceID
+	}
+	if oe.retry > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(oe.retry.Seconds()))))
+	}
+	if oe.status == http.StatusUnauthorized {
+		if _, _, basic := r.BasicAuth(); basic {
+			w.Header().Set("WWW-Authenticate", `Basic realm="fairlead"`)
+		}
+	}
+	sendJSON(w, oe.status, oe)
+}
+
+func sendJSON(w http.ResponseWriter, status int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "encoding answer", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(append(raw, '\n'))
+}

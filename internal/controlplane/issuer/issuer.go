@@ -1,0 +1,105 @@
+// Package issuer is the OAuth 2 and OpenID Connect token issuer of the control plane. It knows the client-credentials grant only:
+//
+//	POST /{tenant}/oauth2/v2.0/token   grant_type=client_credentials
+//	  client_id + client_secret (form or Basic)        service principals
+//	  client_id + client_assertion (private_key_jwt)   agents (client_id is the cluster's resource id), service principals with a key
+//
+// Tokens are RS256 JSON web tokens for one audience, the control plane's public URL.
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
+)
+
+// Lifetimes of tokens and of what proves the right to one.
+const (
+	UserTTL  = time.Hour
+	AgentTTL = 4 * time.Hour
+	// MaxAssertion is how far in the future a client assertion may expire.
+	MaxAssertion = 10 * time.Minute
+	// Leeway is the difference of clocks that is forgiven.
+	Leeway = time.Minute
+)
+
+// Kinds of principals, as in the claim "kind".
+const (
+	KindUser             = "User"
+	KindServicePrincipal = "ServicePrincipal"
+	KindAgent            = "Agent"
+	KindExtension        = "Extension"
+	KindRun              = "Run"
+	KindManagedIdentity  = "ManagedIdentity"
+)
+
+// KeyLookup finds the public key registered for a client id that is a resource id, and the key of the resource that a token
+// is limited to. It returns store.ErrNotFound for a client that is not known, ErrExpired for a key that has ended.
+type KeyLookup func(ctx context.Context, clientID string) (key crypto.PublicKey, scopeKey string, err error)
+
+// Config is what an issuer needs. All fields are required but Now and Log.
+type Config struct {
+	// Dir holds the signing keys, one <kid>.pem each (mode 0600); the newest signs, all verify.
+	Dir string
+	// PublicURL is the audience of every token and the base of the issuer's name.
+	PublicURL string
+	TenantID  string
+	Store     store.Store
+	Agents    KeyLookup
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Issuer issues and verifies tokens.
+type Issuer struct {
+	cfg      Config
+	keys     *keyring
+	limits   *limiter
+	replays  *replayCache
+	audience map[string]bool
+	verify   chan struct{}
+}
+
+// New loads the signing keys of cfg.Dir, making the first one when there is none.
+func New(cfg Config) (*Issuer, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	u, err := url.Parse(cfg.PublicURL)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("public URL %q: want https://host[:port]", cfg.PublicURL)
+	}
+	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	keys, err := loadKeys(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("loading signing keys: %w", err)
+	}
+	is := &Issuer{cfg: cfg, keys: keys, limits: newLimiter(cfg.Now), replays: newReplayCache(cfg.Now), audience: map[string]bool{}, verify: make(chan struct{}, 4)}
+	for _, a := range append([]string{cfg.PublicURL}, referenceAudiences...) {
+		is.audience[a] = true
+	}
+	return is, nil
+}
+
+// referenceAudiences are names that clients of the reference ask tokens for; here they all mean this control plane.
+var referenceAudiences = []string{
+	"https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com", "https://storage.azure.com",
+	"https://graph.microsoft.com", "https://vault.azure.net",
+}
+
+// Name is the "iss" of the tokens.
+func (is *Issuer) Name() string { return is.cfg.PublicURL + "/" + is.cfg.TenantID + "/v2.0" }
+
+// TokenURL is the address of the token endpoint.
+func (is *Issuer) TokenURL() string {
+	return is.cfg.PublicURL + "/" + is.cfg.TenantID + "/oauth2/v2.0/token"
+}

@@ -1,0 +1,119 @@
+package controlplane
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/issuer"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
+)
+
+// sealedFor is the additional data of sealed record secrets: a secret of another use does not open as one of these.
+var sealedFor = []byte("fairlead/record-secret")
+
+// keyset is the data folder's symmetric keys.
+type keyset struct {
+	sas []byte
+	box *seal.Box
+}
+
+func loadKeys(dir string) (keyset, error) {
+	box, err := seal.LoadOrCreate(filepath.Join(dir, "seal.key"))
+	if err != nil {
+		return keyset{}, fmt.Errorf("loading key of stored secrets: %w", err)
+	}
+	sas, err := loadOrMake(filepath.Join(dir, "sas.key"))
+	if err != nil {
+		return keyset{}, fmt.Errorf("loading key of blob signatures: %w", err)
+	}
+	return keyset{sas: sas, box: box}, nil
+}
+
+func (k keyset) seal(plain []byte) ([]byte, error)  { return k.box.Seal(plain, sealedFor), nil }
+func (k keyset) open(sealed []byte) ([]byte, error) { return k.box.Open(sealed, sealedFor) }
+
+// loadOrMake reads 32 random bytes, made by whoever comes first.
+func loadOrMake(file string) ([]byte, error) {
+	key, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := makeFile(file); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		key, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(key) < 32 {
+		return nil, fmt.Errorf("%s has %d bytes; at least 32 are needed", file, len(key))
+	}
+	return key, nil
+}
+
+func makeFile(file string) error {
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return fmt.Errorf("making key: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), ".key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), file)
+}
+
+// clusterType is the type of what agents speak for.
+const clusterType = "microsoft.kubernetes/connectedclusters"
+
+// agentKeys finds the key that was registered when a cluster was connected.
+func agentKeys(st store.Store) issuer.KeyLookup {
+	return func(ctx context.Context, clientID string) (crypto.PublicKey, string, error) {
+		id, err := arm.ParseID(clientID)
+		if err != nil || !strings.EqualFold(id.Type(), clusterType) {
+			return nil, "", store.ErrNotFound
+		}
+		rec, err := st.Get(ctx, id.Key())
+		if err != nil {
+			return nil, "", err
+		}
+		var body struct {
+			Properties struct {
+				Key string `json:"agentPublicKeyCertificate"`
+			} `json:"properties"`
+		}
+		if err := json.Unmarshal(rec.Body, &body); err != nil {
+			return nil, "", fmt.Errorf("decoding %s: %w", rec.Key, err)
+		}
+		key, err := agentkey.Parse(body.Properties.Key)
+		if err != nil {
+			return nil, "", fmt.Errorf("key of %s %w", rec.Key, err)
+		}
+		if !key.NotAfter.IsZero() && time.Now().After(key.NotAfter) {
+			return nil, "", issuer.ErrExpired
+		}
+		return key.Public, rec.Key, nil
+	}
+}
+
+// runToken is the token that a run's pods use.
+func (p *plane) runToken(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {
+	return p.issuer.Issue(ctx, issuer.Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(jobKey+"#"+jobID)).String(), ClientID: jobID, Name: jobID, Kind: issuer.KindRun, Scope: jobKey}, ttl)
+}

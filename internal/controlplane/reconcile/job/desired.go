@@ -1,0 +1,113 @@
+package job
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+// build makes the desired value of a job.
+func build(rec store.Record, st runstate.State, secret map[string]string) (json.RawMessage, error) {
+	doc, err := json.Marshal(st.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("encoding job document: %w", err)
+	}
+	spec, err := json.Marshal(v1alpha1.AmlJobSpec{Job: v1alpha1.JobSpec{
+		JobID: st.JobID, Name: rec.Name, Image: st.Image, InstanceType: st.InstanceType, InstanceCount: st.InstanceCount,
+		ShmSize: st.ShmSize, MaxRestarts: st.MaxRestarts, TimeoutSeconds: st.Spec.TimeoutSeconds, Cancel: st.CancelRequested,
+		Options: v1alpha1.JobOptions{CommonRuntimeJobSpec: doc},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("encoding AmlJob: %w", err)
+	}
+	raw, err := json.Marshal(link.Job{ID: st.JobID, Resource: rec.ID, Namespace: st.Namespace, Labels: labels(rec, st), Spec: spec, Secret: secret})
+	if err != nil {
+		return nil, fmt.Errorf("encoding desired job: %w", err)
+	}
+	if len(raw) > link.MaxValue {
+		return nil, fmt.Errorf("desired job is %d bytes; at most %d are allowed", len(raw), link.MaxValue)
+	}
+	return raw, nil
+}
+
+// labels say whose a job's pods are.
+func labels(rec store.Record, st runstate.State) map[string]string {
+	id, compute := arm.MustParseID(rec.ID), arm.MustParseID(st.Compute)
+	workspace, _ := id.Parent()
+	out := map[string]string{}
+	for k, v := range map[string]string{
+		"ml.azure.com/subscription-id": id.Subscription, "ml.azure.com/resource-group": id.ResourceGroup,
+		"ml.azure.com/workspace": workspace.Name(), "ml.azure.com/compute": compute.Name(), "ml.azure.com/run": rec.Name,
+	} {
+		if v = labelValue(v); v != "" {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// labelValue makes a name fit for a Kubernetes label: at most 63 characters, beginning and ending with a letter or digit.
+func labelValue(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
+			return r
+		}
+		return '_'
+	}, s)
+	return strings.Trim(s[:min(len(s), 63)], "-_.")
+}
+
+// secrets are the keys of the job's Secret: a new token, and the log key that readers of the live log already have.
+func (c *Controller) secrets(ctx context.Context, rec store.Record, st runstate.State) (map[string]string, error) {
+	token, err := c.d.IssueRunToken(ctx, rec.Key, st.JobID, tokenTTL)
+	if err != nil {
+		return nil, fmt.Errorf("issuing run token: %w", err)
+	}
+	old, err := c.desired(ctx, c.d.Store, st.Cluster, st.JobID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	key := old.Secret[commonruntime.SecretLogKey]
+	if key == "" {
+		b := make([]byte, 32)
+		if _, err := rand.Read(b); err != nil {
+			return nil, fmt.Errorf("making log key: %w", err)
+		}
+		key = hex.EncodeToString(b)
+	}
+	out := map[string]string{commonruntime.SecretToken: token, commonruntime.SecretLogKey: key}
+	if c.d.CA != "" {
+		out[commonruntime.SecretCA] = c.d.CA
+	}
+	return out, nil
+}
+
+// desired reads a job's desired value, or store.ErrNotFound.
+func (c *Controller) desired(ctx context.Context, r store.Reader, cluster, id string) (link.Job, error) {
+	entries, err := r.Desired(ctx, cluster, link.PrefixJob+id, 0)
+	if err != nil {
+		return link.Job{}, fmt.Errorf("reading desired job %s: %w", id, err)
+	}
+	for _, e := range entries {
+		if e.Key != link.PrefixJob+id || e.Deleted {
+			continue
+		}
+		var j link.Job
+		if err := json.Unmarshal(e.Value, &j); err != nil {
+			return link.Job{}, fmt.Errorf("decoding desired job %s: %w", id, err)
+		}
+		return j, nil
+	}
+	return link.Job{}, store.ErrNotFound
+}

@@ -1,0 +1,190 @@
+package job
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+const jobID = typestest.Workspace + "/jobs/j"
+
+// submitted is a job of which the cluster was told.
+func submitted(t *testing.T) (*typestest.Env, *Controller, link.Job) {
+	t.Helper()
+	e := typestest.New(t)
+	e.Ready()
+	c := New(e.Deps)
+	e.Put(jobID, typestest.JobBody)
+	keys, err := c.All(e.Ctx)
+	if err != nil || len(keys) != 1 || keys[0] != strings.ToLower(jobID) {
+		t.Fatalf("after a restart: %v, %v; want the job", keys, err)
+	}
+	e.Step(c, jobID)
+	rec := e.Record(jobID)
+	var j link.Job
+	if !e.Desired("job/"+runstate.ID(rec.Key, rec.Seq), &j) {
+		t.Fatal("no desired job")
+	}
+	return e, c, j
+}
+
+func spec(t *testing.T, j link.Job) (v1alpha1.JobSpec, commonruntime.JobSpec) {
+	t.Helper()
+	var s v1alpha1.AmlJobSpec
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
+		t.Fatal(err)
+	}
+	var doc commonruntime.JobSpec
+	if err := json.Unmarshal(s.Job.Options.CommonRuntimeJobSpec, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return s.Job, doc
+}
+
+func TestSubmit(t *testing.T) {
+	e, _, j := submitted(t)
+	if e.Prop(jobID, "status") != "Queued" {
+		t.Errorf("status %v", e.Prop(jobID, "status"))
+	}
+	s, doc := spec(t, j)
+	s.Options = v1alpha1.JobOptions{}
+	if d := cmp.Diff(v1alpha1.JobSpec{JobID: j.ID, Name: "j", Image: "docker.io/library/sklearn:1", InstanceCount: 1, ShmSize: "2Gi"}, s); d != "" {
+		t.Error(d)
+	}
+	if doc.Command != "python train.py" || doc.Version != commonruntime.Version || doc.Environment["AZUREML_RUN_ID"] != "j" {
+		t.Errorf("document %+v", doc)
+	}
+	if raw, _ := json.Marshal(doc); strings.Contains(string(raw), "token of") {
+		t.Error("the run token is in the document")
+	}
+	key := j.Secret[commonruntime.SecretLogKey]
+	if len(key) != 64 || !strings.HasPrefix(j.Secret[commonruntime.SecretToken], "token of "+j.ID) || j.Secret[commonruntime.SecretCA] != "CA PEM" {
+		t.Errorf("secret has keys of the wrong kind: %d", len(j.Secret))
+	}
+	j.Secret, j.Spec = nil, nil
+	want := link.Job{ID: j.ID, Resource: jobID, Namespace: "train", Labels: map[string]string{"ml.azure.com/workspace": "lab", "ml.azure.com/compute": "k8s",
+		"ml.azure.com/run": "j", "ml.azure.com/resource-group": "rg", "ml.azure.com/subscription-id": "00000000-0000-0000-0000-000000000001"}}
+	if d := cmp.Diff(want, j); d != "" {
+		t.Error(d)
+	}
+	var note runstate.OutboxEntry
+	if e.DesiredOf(runstate.Outbox, runstate.OutboxKey(strings.ToLower(jobID)), &note) {
+		t.Error("the outbox entry stayed")
+	}
+}
+
+func TestLife(t *testing.T) {
+	e, c, j := submitted(t)
+	heard := func(s link.JobStatus) {
+		t.Helper()
+		s.ID = j.ID
+		e.Observe("job/"+j.ID, s)
+		keys := c.Keys(store.Change{Kind: "observed", Key: strings.ToLower(typestest.Cluster), Type: "job/" + j.ID})
+		e.Step(c, keys[0])
+	}
+	heard(link.JobStatus{State: "Running", StartTime: "2026-01-02T03:04:06Z"})
+	if e.Prop(jobID, "status") != "Running" || e.Prop(jobID, "properties", "fairlead.startTime") != "2026-01-02T03:04:06.000000Z" {
+		t.Errorf("%v", e.Show(jobID)["properties"])
+	}
+	code := 3
+	heard(link.JobStatus{State: "Failed", Reason: "NonZeroExit", Message: "exit code 3", ExitCode: &code, EndTime: "2026-01-02T03:05:06Z"})
+	wantErr := map[string]any{"code": "NonZeroExit", "message": "exit code 3"}
+	if e.Prop(jobID, "status") != "Failed" || e.Prop(jobID, "properties", "fairlead.exitCode") != "3" || cmp.Diff(wantErr, e.Prop(jobID, "error")) != "" {
+		t.Errorf("%v", e.Show(jobID)["properties"])
+	}
+	heard(link.JobStatus{State: "Completed"})
+	if e.Prop(jobID, "status") != "Failed" {
+		t.Error("a terminal state changed")
+	}
+	e.Advance(retention)
+	e.Heartbeat()
+	e.Step(c, jobID)
+	if e.Desired("job/"+j.ID, &link.Job{}) {
+		t.Error("the cluster still has the job after its retention")
+	}
+	if keys, err := c.All(e.Ctx); err != nil || len(keys) != 0 {
+		t.Errorf("after a restart: %v, %v; want nothing to do", keys, err)
+	}
+	heard(link.JobStatus{State: "Failed"}) // a late word
+	if got, err := e.Store.ObservedPrefix(e.Ctx, strings.ToLower(typestest.Cluster), "job/"); err != nil || len(got) != 0 {
+		t.Errorf("a late word stays: %v, %v", got, err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	e, c, j := submitted(t)
+	if _, err := e.Call(jobID, "cancel", ""); err != nil {
+		t.Fatal(err)
+	}
+	e.Step(c, jobID)
+	var after link.Job
+	e.Desired("job/"+j.ID, &after)
+	if s, _ := spec(t, after); !s.Cancel || e.Prop(jobID, "status") != "CancelRequested" {
+		t.Errorf("cancel %v, status %v", s.Cancel, e.Prop(jobID, "status"))
+	}
+	if cmp.Diff(j.Secret, after.Secret) != "" {
+		t.Error("cancel changed the job's Secret")
+	}
+	version := e.Record(jobID).Version
+	if e.Step(c, jobID); e.Record(jobID).Version != version {
+		t.Error("written although nothing changed")
+	}
+	e.Observe("job/"+j.ID, link.JobStatus{ID: j.ID, State: "Canceled"})
+	if e.Step(c, jobID); e.Prop(jobID, "status") != "Canceled" {
+		t.Errorf("status %v", e.Prop(jobID, "status"))
+	}
+}
+
+func TestOfflineAndBack(t *testing.T) {
+	e, c, _ := submitted(t)
+	e.Advance(time.Minute)
+	key := c.Keys(store.Change{Kind: "resource", Key: strings.ToLower(typestest.Cluster), Type: "microsoft.kubernetes/connectedclusters"})[0]
+	e.Step(c, key)
+	if msg, _ := e.Prop(jobID, "properties", "fairlead.statusMessage").(string); !strings.Contains(msg, "cluster edge is offline since 2026-01-02T03:04:05Z") {
+		t.Errorf("message %q", msg)
+	}
+	e.Heartbeat()
+	e.Step(c, key)
+	if msg := e.Prop(jobID, "properties", "fairlead.statusMessage"); msg != nil {
+		t.Errorf("message %v after the cluster came back", msg)
+	}
+}
+
+func TestTokenRenewal(t *testing.T) {
+	e, c, j := submitted(t)
+	e.Advance(tokenTTL / 2)
+	e.Step(c, jobID)
+	var after link.Job
+	e.Desired("job/"+j.ID, &after)
+	if after.Secret[commonruntime.SecretToken] == j.Secret[commonruntime.SecretToken] {
+		t.Error("the token was not renewed")
+	}
+	if after.Secret[commonruntime.SecretLogKey] != j.Secret[commonruntime.SecretLogKey] {
+		t.Error("the log key changed under its readers")
+	}
+}
+
+func TestClusterDeleted(t *testing.T) {
+	e, c, _ := submitted(t)
+	if err := e.TryDelete(typestest.Cluster, true); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := c.All(e.Ctx)
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("after a restart: %v, %v; want the job", keys, err)
+	}
+	e.Step(c, jobID)
+	if e.Prop(jobID, "status") != "Failed" || e.Prop(jobID, "properties", "fairlead.statusReason") != "ClusterDeleted" {
+		t.Errorf("%v", e.Show(jobID)["properties"])
+	}
+}

@@ -1,0 +1,172 @@
+// Package relay keeps the WebSockets that clusters open and reaches targets in the clusters through them. It is for live
+// things only: what it carries may end at any time.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+// ErrNotConnected: no relay of the cluster is connected now; the caller does without or tries later.
+var ErrNotConnected = errors.New("cluster not connected")
+
+// openTimeout bounds the opening of one stream.
+const openTimeout = 15 * time.Second
+
+// maxSessions bounds the relays of one cluster; the oldest goes when one more comes.
+const maxSessions = 8
+
+// Config is what New needs; Log may be nil.
+type Config struct {
+	Authenticate func(*http.Request) (resource.Principal, error)
+	Log          *slog.Logger
+}
+
+// Hub holds the sessions of all clusters. It is safe for concurrent use.
+type Hub struct {
+	cfg Config
+
+	mu       sync.Mutex
+	sessions map[string][]*link.RelaySession // by cluster Key, oldest first
+	closed   bool
+}
+
+// New makes a Hub.
+func New(cfg Config) *Hub {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Hub{cfg: cfg, sessions: make(map[string][]*link.RelaySession)}
+}
+
+// Handler serves link.RelayPath.
+func (h *Hub) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := h.cfg.Authenticate(r)
+		if err != nil {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse(w, http.StatusUnauthorized, "InvalidAuthenticationToken", err.Error())
+			return
+		}
+		if p.Kind != "Extension" || p.Scope == "" {
+			refuse(w, http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf("The relay is for a cluster's extension; the token is of kind %q.", p.Kind))
+			return
+		}
+		s, err := link.AcceptRelay(w, r, h.cfg.Log)
+		if err != nil {
+			h.cfg.Log.Info("a relay was not accepted", "cluster", p.Scope, "err", err)
+			return
+		}
+		h.serve(r.Context(), p.Scope, s)
+	})
+}
+
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	http.Error(w, arm.Errorf(status, code, "%s", message).Error(), status)
+}
+
+// serve holds a session until it ends; the request's context ends with its connection's server.
+func (h *Hub) serve(ctx context.Context, cluster string, s *link.RelaySession) {
+	defer s.Close()
+	if !h.add(cluster, s) {
+		return
+	}
+	defer h.remove(cluster, s)
+	h.cfg.Log.Info("relay connected", "cluster", cluster)
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+	}
+	h.cfg.Log.Info("relay disconnected", "cluster", cluster)
+}
+
+func (h *Hub) add(cluster string, s *link.RelaySession) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	all := append(h.sessions[cluster], s)
+	if len(all) > maxSessions {
+		go all[0].Close() // its serve removes it; closing waits for nothing but may write
+	}
+	h.sessions[cluster] = all
+	return true
+}
+
+func (h *Hub) remove(cluster string, s *link.RelaySession) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var rest []*link.RelaySession
+	for _, o := range h.sessions[cluster] {
+		if o != s {
+			rest = append(rest, o)
+		}
+	}
+	if h.sessions[cluster] = rest; len(rest) == 0 {
+		delete(h.sessions, cluster)
+	}
+}
+
+// Connected reports whether a cluster has a live relay on this server.
+func (h *Hub) Connected(cluster string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.sessions[cluster]) > 0
+}
+
+// Close ends every session and accepts no more.
+func (h *Hub) Close() error {
+	h.mu.Lock()
+	var all []*link.RelaySession
+	for _, ss := range h.sessions {
+		all = append(all, ss...)
+	}
+	h.closed = true
+	h.mu.Unlock()
+	for _, s := range all {
+		s.Close()
+	}
+	return nil
+}
+
+// Open reaches a target in a cluster through any of its live relays; ctx bounds the opening only, at most 15 s. It errs
+// with ErrNotConnected when there is none, and with *link.RefusedError when the cluster says no.
+func (h *Hub) Open(ctx context.Context, cluster string, t link.Target) (net.Conn, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	h.mu.Lock()
+	all := append([]*link.RelaySession(nil), h.sessions[cluster]...)
+	h.mu.Unlock()
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	var errs []error
+	for _, s := range all {
+		c, err := s.Open(ctx, t)
+		if err == nil {
+			return c, nil
+		}
+		var no *link.RefusedError
+		if errors.As(err, &no) || ctx.Err() != nil {
+			return nil, fmt.Errorf("reaching %s of run %s: %w", t.Kind, t.JobID, err)
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("%w: every relay of %s failed: %w", ErrNotConnected, cluster, errors.Join(errs...))
+	}
+	return nil, fmt.Errorf("%w: %s has no relay to this control plane", ErrNotConnected, cluster)
+}

@@ -1,0 +1,124 @@
+// Package postgres is the store on PostgreSQL, for several control planes over one database.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/store/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// readers is the size of the read pool.
+const readers = 8
+
+// Open connects by a URL or keyword DSN, as libpq takes them, and brings the schema up to date; several processes may
+// open at once. Errors do not repeat the DSN's password.
+func Open(ctx context.Context, dsn string) (store.Store, error) {
+	s, err := open(ctx, dsn)
+	if err != nil {
+		return nil, fmt.Errorf("opening PostgreSQL: %w", err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "fairlead"
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, write.Close(), read.Close())
+		}
+	}()
+	if err := migrate(ctx, write); err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	return sqlstore.New(ctx, sqlstore.Config{
+		Write: write,
+		Read:  read,
+		Dialect: sqlstore.Dialect{
+			Rebind:  rebind,
+			Begin:   begin,
+			Notify:  "SELECT pg_notify('" + channel + "', CAST(CAST(? AS BIGINT) AS TEXT))",
+			Retry:   retry,
+			Timeout: 30 * time.Second,
+			Send:    send,
+		},
+		Background: func(ctx context.Context, s *sqlstore.Store) { follow(ctx, config, s) },
+	})
+}
+
+func migrate(ctx context.Context, db *sql.DB) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(migrationLock{}))
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrating: %w", err)
+	}
+	return nil
+}
+
+// migrationLock lets one of several processes that start at once migrate while the others wait: goose's own lock polls
+// every few seconds.
+type migrationLock struct{}
+
+const migrationLockID = 7164213905219
+
+func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLockID))
+	return err
+}
+
+func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", int64(migrationLockID))
+	return err
+}
+
+var rebound sync.Map // text with ? → text with $1…
+
+// rebind numbers the placeholders. The statements hold no ? but placeholders.
+func rebind(text string) string {
+	if out, ok := rebound.Load(text); ok {
+		return out.(string)
+	}
+	parts := strings.Split(text, "?")
+	var b strings.Builder
+	b.WriteString(parts[0])
+	for i, p := range parts[1:] {
+		b.WriteString("$" + strconv.Itoa(i+1) + p)
+	}
+	rebound.Store(text, b.String())
+	return b.String()
+}

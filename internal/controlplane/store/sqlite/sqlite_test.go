@@ -1,0 +1,59 @@
+package sqlite
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	var mu sync.Mutex
+	paths := map[*testing.T]string{}
+	storetest.Run(t, func(t *testing.T) store.Store {
+		mu.Lock()
+		defer mu.Unlock()
+		if paths[t] == "" {
+			paths[t] = filepath.Join(t.TempDir(), "a folder?#%41", "fairlead.db")
+		}
+		s, err := Open(t.Context(), paths[t])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+func TestOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sub", "fairlead.db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, name := range []string{path, path + "-wal"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := info.Mode().Perm(); mode != 0o600 {
+			t.Errorf("%s has mode %o, want 600", filepath.Base(name), mode)
+		}
+	}
+	for name, bad := range map[string]string{"no path": "", "memory": ":memory:", "a folder": t.TempDir()} {
+		if _, err := Open(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "opening database") {
+			t.Errorf("%s: %v, want it refused", name, err)
+		}
+	}
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte(strings.Repeat("not a database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), text); err == nil {
+		t.Error("a text file is taken for a database")
+	}
+}

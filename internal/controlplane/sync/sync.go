@@ -1,0 +1,210 @@
+// Package sync serves the two last-value maps of clusters to their agents and extensions: a stream of desired values and
+// a place to post observed ones. A token reaches the maps of its own cluster only.
+//
+//	GET desired  ─▶ [reset put… bookmark] then put/delete as they happen, a bookmark every 10 s
+//	POST observed ─▶ one transaction
+package sync
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+// bookmarkEvery is the longest silence of a desired stream.
+const bookmarkEvery = 10 * time.Second
+
+// maxValues bounds the values of one observed request.
+const maxValues = 5000
+
+// maxSnapshots bounds how many desired maps are in memory at once.
+const maxSnapshots = 32
+
+// Config is what New needs; Clock and Log may be nil.
+type Config struct {
+	Store        store.Store
+	Authenticate func(*http.Request) (resource.Principal, error)
+	Clock        func() time.Time
+	Log          *slog.Logger
+}
+
+type server struct {
+	Config
+	hub   *hub
+	reads chan struct{} // one per map being read and sent
+}
+
+// New makes the handler of link.DesiredPath and link.ObservedPath.
+func New(cfg Config) http.Handler {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{Config: cfg, hub: newHub(cfg.Store, cfg.Log), reads: make(chan struct{}, maxSnapshots)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+link.DesiredPath, s.handle(s.desired))
+	mux.HandleFunc("POST "+link.ObservedPath, s.handle(s.observed))
+	return mux
+}
+
+// handle authenticates, and turns an error into its answer.
+func (s *server) handle(h func(http.ResponseWriter, *http.Request, resource.Principal) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.admit(r)
+		if err == nil {
+			err = h(w, r, p)
+		}
+		if err == nil {
+			return
+		}
+		var ae *arm.Error
+		if !errors.As(err, &ae) {
+			if r.Context().Err() == nil {
+				s.Log.Error("serving the link", "path", r.URL.Path, "cluster", p.Scope, "err", err)
+			}
+			ae = arm.Errorf(http.StatusInternalServerError, "InternalServerError", "The link request could not be served; try again.")
+		}
+		if ae.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(ae.Status)
+		_ = json.NewEncoder(w).Encode(arm.ErrorBody{Error: ae})
+	}
+}
+
+// admit lets a cluster's agent and extension pass, as long as the cluster exists.
+func (s *server) admit(r *http.Request) (resource.Principal, error) {
+	p, err := s.Authenticate(r)
+	if err != nil {
+		var ae *arm.Error
+		if errors.As(err, &ae) {
+			return p, err
+		}
+		return p, arm.Errorf(http.StatusUnauthorized, "InvalidAuthenticationToken", "%v", err)
+	}
+	if (p.Kind != "Agent" && p.Kind != "Extension") || p.Scope == "" {
+		return p, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The link is for the agent and the extensions of a cluster; the token is of kind %q.", p.Kind)
+	}
+	if _, err := s.Store.Get(r.Context(), p.Scope); errors.Is(err, store.ErrNotFound) {
+		return p, errNoCluster(p.Scope)
+	} else if err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+func errNoCluster(cluster string) error {
+	return arm.Errorf(http.StatusNotFound, "ResourceNotFound", "The cluster %q is not connected any more; connect it again with connectedk8s connect.", cluster)
+}
+
+var (
+	extensionKey = regexp.MustCompile(`^extension/[a-z0-9][-.a-z0-9]{0,127}$`)
+	jobKey       = regexp.MustCompile(`^job/[0-9a-f]{32}$`)
+)
+
+// mayObserve says whether a principal may post a key, and if not, why.
+func mayObserve(p resource.Principal, key string) error {
+	agent := p.Kind == "Agent"
+	switch {
+	case key == link.KeyNodes, jobKey.MatchString(key):
+		return nil
+	case key == link.KeyCluster, extensionKey.MatchString(key):
+		if agent {
+			return nil
+		}
+		return arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "An extension posts %q and %q keys only, not %.150q.", link.KeyNodes, link.PrefixJob, key)
+	}
+	return arm.Invalid("values", "%.150q is not a key of the observed map; want %s, %s, %s<name> or %s<32 hex digits>.",
+		key, link.KeyCluster, link.KeyNodes, link.PrefixExtension, link.PrefixJob)
+}
+
+func (s *server) observed(w http.ResponseWriter, r *http.Request, p resource.Principal) error {
+	req, err := readObserved(w, r)
+	if err != nil {
+		return err
+	}
+	for i, v := range req.Values {
+		if err := mayObserve(p, v.Key); err != nil {
+			return err
+		}
+		if len(v.Value) > link.MaxValue {
+			return arm.Errorf(http.StatusRequestEntityTooLarge, "ValueTooLarge", "The value of %q is %d bytes; at most %d are allowed.", v.Key, len(v.Value), link.MaxValue)
+		}
+		if t := bytes.TrimSpace(v.Value); len(t) == 0 || t[0] != '{' {
+			return arm.Invalid(fmt.Sprintf("values[%d].value", i), "The value of %q must be a JSON object.", v.Key)
+		}
+	}
+	err = s.Store.Update(r.Context(), func(tx store.Tx) error {
+		now := s.Clock().UTC().Truncate(time.Microsecond)
+		for _, v := range req.Values {
+			if err := tx.PutObserved(r.Context(), p.Scope, v.Key, v.Value, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recording observed values: %w", err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// readObserved reads a body of at most link.MaxBody bytes, before and after decompression.
+func readObserved(w http.ResponseWriter, r *http.Request) (req link.ObservedRequest, err error) {
+	tooLarge := arm.Errorf(http.StatusRequestEntityTooLarge, "RequestTooLarge", "The body is larger than %d bytes; post fewer values at once.", link.MaxBody)
+	var body io.Reader = http.MaxBytesReader(w, r.Body, link.MaxBody)
+	if enc := r.Header.Get("Content-Encoding"); enc == "gzip" {
+		if body, err = gzip.NewReader(body); err != nil {
+			return req, arm.Invalid("", "The body is not gzip as its Content-Encoding says: %v.", err)
+		}
+	} else if enc != "" {
+		return req, arm.Errorf(http.StatusUnsupportedMediaType, "UnsupportedEncoding", "Content-Encoding %.40q is not gzip.", enc)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, link.MaxBody+1))
+	var mbe *http.MaxBytesError
+	if errors.As(err, &mbe) || len(data) > link.MaxBody {
+		return req, tooLarge
+	}
+	if err != nil {
+		return req, arm.Invalid("", "The body could not be read: %v.", err)
+	}
+	if err := json.Unmarshal(data, &req); err != nil {
+		return req, arm.Invalid("", "The body is not {\"values\":[{\"key\":…,\"value\":…}]}: %v.", err)
+	}
+	if len(req.Values) > maxValues {
+		return req, arm.Invalid("values", "%d values; post at most %d at once.", len(req.Values), maxValues)
+	}
+	return req, nil
+}
+
+// hidden says which keys of the desired map a principal does not see.
+func hidden(p resource.Principal, key string) bool {
+	return p.Kind != "Agent" && strings.HasPrefix(key, link.PrefixExtension)
+}
+
+func (s *server) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case s.reads <- struct{}{}:
+		return func() { <-s.reads }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,219 @@
+// Package clusterstate says what the control plane knows of a cluster: whether it is there, its training feature, and the
+// namespaces and instance types that its reporter saw. Types, controllers and log readers decide by it.
+package clusterstate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/hybridkubernetes"
+	"fairlead.dev/fairlead/api/kubernetesconfiguration"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+// OfflineAfter is how long a cluster stays Connected without a heartbeat: three missed ones.
+const OfflineAfter = 3 * link.HeartbeatIntervalSeconds * time.Second
+
+// Full types, lower case, as in store.Record.Type.
+const (
+	ClusterType   = "microsoft.kubernetes/connectedclusters"
+	ExtensionType = "microsoft.kubernetesconfiguration/extensions"
+	// AzureML is the extensionType of the machine learning extension, lower case.
+	AzureML = "microsoft.azureml.kubernetes"
+)
+
+// Facts is a cluster at one moment.
+type Facts struct {
+	// Exists is false when no resource has the id; nothing else is set then.
+	Exists bool
+	// Key and Name of the cluster.
+	Key, Name string
+	// Connectivity is one of the states of package hybridkubernetes; LastSeen the newest heartbeat, zero before the first.
+	Connectivity string
+	LastSeen     time.Time
+	Extension    Extension
+	// Nodes is nil until cluster-status-reporter has spoken; NodesAt is when it last did.
+	Nodes   *link.NodesStatus
+	NodesAt time.Time
+}
+
+// Extension is the machine learning extension of a cluster.
+type Extension struct {
+	Exists bool
+	Name   string
+	// State is its provisioningState; Error the message of its errorInfo.
+	State, Error string
+	Training     bool
+}
+
+// Connectivity decides a cluster's state from its newest heartbeat (zero: none yet) and its certificate's end (zero: none).
+func Connectivity(now, lastSeen, certEnd time.Time) string {
+	switch {
+	case !certEnd.IsZero() && !now.Before(certEnd):
+		return hybridkubernetes.Expired
+	case lastSeen.IsZero():
+		return hybridkubernetes.Connecting
+	case now.Sub(lastSeen) >= OfflineAfter:
+		return hybridkubernetes.Offline
+	}
+	return hybridkubernetes.Connected
+}
+
+// Heartbeat reads a cluster's newest heartbeat; the time is zero when there was none.
+func Heartbeat(ctx context.Context, r store.Reader, cluster string) (link.ClusterStatus, time.Time, error) {
+	var st link.ClusterStatus
+	at, err := observed(ctx, r, cluster, link.KeyCluster, &st)
+	return st, at, err
+}
+
+// observed decodes one observed value; absent leaves v alone and gives the zero time.
+func observed(ctx context.Context, r store.Reader, cluster, key string, v any) (time.Time, error) {
+	e, err := r.Observed(ctx, cluster, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading %q of cluster %s: %w", key, cluster, err)
+	}
+	if err := json.Unmarshal(e.Value, v); err != nil {
+		return time.Time{}, fmt.Errorf("decoding %q of cluster %s: %w", key, cluster, err)
+	}
+	return e.At, nil
+}
+
+// Read gathers all facts of the cluster with this key.
+func Read(ctx context.Context, r store.Reader, cluster string, now time.Time) (Facts, error) {
+	f, err := State(ctx, r, cluster, now)
+	if err != nil || !f.Exists {
+		return f, err
+	}
+	f.Nodes, f.NodesAt, err = Nodes(ctx, r, cluster)
+	return f, err
+}
+
+// State is Read without Nodes, whose value is big in big clusters.
+func State(ctx context.Context, r store.Reader, cluster string, now time.Time) (Facts, error) {
+	rec, err := r.Get(ctx, cluster)
+	if errors.Is(err, store.ErrNotFound) {
+		return Facts{Key: cluster}, nil
+	}
+	if err != nil {
+		return Facts{}, fmt.Errorf("reading cluster %s: %w", cluster, err)
+	}
+	f := Facts{Exists: true, Key: rec.Key, Name: rec.Name}
+	_, seen, err := Heartbeat(ctx, r, cluster)
+	if err != nil {
+		return Facts{}, err
+	}
+	f.LastSeen, f.Connectivity = seen, Connectivity(now, seen, CertificateEnd(rec))
+	f.Extension, err = extension(ctx, r, cluster)
+	return f, err
+}
+
+// Nodes reads what cluster-status-reporter last saw, and when; nil when it has not spoken yet.
+func Nodes(ctx context.Context, r store.Reader, cluster string) (*link.NodesStatus, time.Time, error) {
+	var nodes link.NodesStatus
+	at, err := observed(ctx, r, cluster, link.KeyNodes, &nodes)
+	if err != nil || at.IsZero() {
+		return nil, at, err
+	}
+	return &nodes, at, nil
+}
+
+// CertificateEnd reads when the registered certificate of a cluster's record ends; zero when never.
+func CertificateEnd(rec store.Record) time.Time {
+	var body struct {
+		Properties hybridkubernetes.ConnectedClusterProperties
+	}
+	if json.Unmarshal(rec.Body, &body) != nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, body.Properties.ManagedIdentityCertificateExpirationTime)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+func extension(ctx context.Context, r store.Reader, cluster string) (Extension, error) {
+	recs, err := r.List(ctx, store.Query{Type: ExtensionType, Parent: cluster, Limit: 1000})
+	if err != nil {
+		return Extension{}, fmt.Errorf("listing extensions of %s: %w", cluster, err)
+	}
+	for _, rec := range recs {
+		var body struct {
+			Properties kubernetesconfiguration.ExtensionProperties `json:"properties"`
+		}
+		if err := json.Unmarshal(rec.Body, &body); err != nil {
+			return Extension{}, fmt.Errorf("decoding extension %s: %w", rec.Key, err)
+		}
+		p := body.Properties
+		if !strings.EqualFold(p.ExtensionType, AzureML) {
+			continue
+		}
+		e := Extension{Exists: true, Name: rec.Name, State: p.ProvisioningState}
+		if p.ErrorInfo != nil {
+			e.Error = p.ErrorInfo.Message
+		}
+		e.Training, _ = strconv.ParseBool(strings.ToLower(fmt.Sprint(p.ConfigurationSettings["enableTraining"])))
+		return e, nil
+	}
+	return Extension{}, nil
+}
+
+// OfflineSince says in words why a cluster does nothing now; "" when it is connected.
+func (f Facts) OfflineSince() string {
+	switch f.Connectivity {
+	case hybridkubernetes.Connecting:
+		return fmt.Sprintf("cluster %s has not been heard from since it was connected", f.Name)
+	case hybridkubernetes.Expired:
+		return fmt.Sprintf("the certificate of cluster %s has expired", f.Name)
+	case hybridkubernetes.Offline:
+		return fmt.Sprintf("cluster %s is offline since %s", f.Name, f.LastSeen.UTC().Format(time.RFC3339))
+	}
+	return ""
+}
+
+// DefaultInstanceType is used when neither job nor compute names one; every cluster has it.
+const DefaultInstanceType = "defaultinstancetype"
+
+// InstanceType finds an instance type's name as the cluster spells it. known is false while the cluster has not reported,
+// and names is what there is to choose from.
+func (f Facts) InstanceType(name string) (found string, names []string, known bool) {
+	if f.Nodes == nil {
+		return name, nil, false
+	}
+	hasDefault := false
+	for _, it := range f.Nodes.InstanceTypes {
+		names = append(names, it.Name)
+		hasDefault = hasDefault || it.Name == DefaultInstanceType
+	}
+	if !hasDefault {
+		names = append(names, DefaultInstanceType)
+	}
+	for _, n := range names {
+		if strings.EqualFold(n, name) {
+			return n, names, true
+		}
+	}
+	return "", names, true
+}
+
+// Key is the Key of a cluster's id when it is one of a connected cluster.
+func Key(id string) (string, error) {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		return "", err
+	}
+	if !strings.EqualFold(parsed.Type(), ClusterType) {
+		return "", fmt.Errorf("%q is of type %s; it must be the id of a Microsoft.Kubernetes/connectedClusters resource", id, parsed.Type())
+	}
+	return parsed.Key(), nil
+}

@@ -1,0 +1,201 @@
+package types
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/machinelearning"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+func compute(d Deps) *resource.Type {
+	return &resource.Type{
+		Namespace: nsML, Name: "workspaces/computes",
+		APIVersions: mlVersions,
+		NameRule:    regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,14}[A-Za-z0-9]$`),
+		NameHelp:    "2 to 16 letters, digits and hyphens, beginning with a letter and ending with a letter or digit",
+		Async:       true,
+		Admit: func(ctx context.Context, p *resource.Put) error {
+			return admitCompute(ctx, d, p)
+		},
+		Remove: removeCompute,
+		Show:   showCompute,
+	}
+}
+
+func admitCompute(ctx context.Context, d Deps, p *resource.Put) error {
+	ws, err := getWorkspace(ctx, p.Tx, p.ID)
+	if err != nil {
+		return err
+	}
+	props, err := object(p.Body, "properties")
+	if err != nil {
+		return err
+	}
+	old, err := oldProperties(p.Old)
+	if err != nil {
+		return err
+	}
+	restore(props, old, "createdOn", "modifiedOn", "isAttachedCompute", "provisioningErrors")
+	var c machinelearning.ComputeProperties
+	if err := decode(props, &c); err != nil {
+		return err
+	}
+	if err := checkCompute(&c); err != nil {
+		return err
+	}
+	if err := computeIdentity(ctx, d, p); err != nil {
+		return err
+	}
+	now := arm.FormatTime(d.Clock())
+	if c.CreatedOn == "" {
+		c.CreatedOn = now
+	}
+	c.ModifiedOn, c.IsAttachedCompute, c.ProvisioningErrors = now, true, nil
+	if s, _ := p.Body["location"].(string); s == "" {
+		p.Body["location"] = topString(ws, "location")
+	}
+	if c.ComputeLocation == "" {
+		c.ComputeLocation, _ = p.Body["location"].(string)
+	}
+	return overlay(props, c)
+}
+
+func checkCompute(c *machinelearning.ComputeProperties) error {
+	var err error
+	if c.ComputeType, err = enum("properties.computeType", c.ComputeType, machinelearning.ComputeKubernetes); err != nil {
+		return err
+	}
+	if c.ResourceID == "" {
+		return arm.Invalid("properties.resourceId", "properties.resourceId is missing; give the id of the cluster: /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.Kubernetes/connectedClusters/<name>.")
+	}
+	id, err := arm.ParseID(c.ResourceID)
+	if err != nil {
+		return arm.Invalid("properties.resourceId", "properties.resourceId: %v.", err)
+	}
+	c.ResourceID = id.String()
+	if c.Properties == nil {
+		c.Properties = &machinelearning.KubernetesProperties{}
+	}
+	k := c.Properties
+	if k.Namespace == "" {
+		k.Namespace = "default"
+	}
+	if k.ExtensionInstanceReleaseTrain == nil {
+		train := "stable"
+		k.ExtensionInstanceReleaseTrain = &train
+	}
+	k.RelayConnectionString, k.ServiceBusConnectionString = nil, nil
+	return checkNamespace("properties.properties.namespace", k.Namespace)
+}
+
+// computeIdentity checks that user-assigned identities exist and shows their principals.
+func computeIdentity(ctx context.Context, d Deps, p *resource.Put) error {
+	if err := systemIdentity(d, p, false); err != nil || p.Body["identity"] == nil {
+		return err
+	}
+	identity, err := object(p.Body, "identity")
+	if err != nil {
+		return err
+	}
+	typ, _ := identity["type"].(string)
+	uais, err := object(identity, "userAssignedIdentities")
+	if err != nil {
+		return arm.Invalid("identity.userAssignedIdentities", "identity.userAssignedIdentities must be an object of resource ids.")
+	}
+	if !strings.Contains(typ, "UserAssigned") {
+		delete(identity, "userAssignedIdentities")
+		return nil
+	}
+	if len(uais) == 0 {
+		return arm.Invalid("identity.userAssignedIdentities", "identity.type is %q, but identity.userAssignedIdentities names none; give {\"<resource id>\": {}}.", typ)
+	}
+	for id := range uais {
+		parsed, err := arm.ParseID(id)
+		if err != nil {
+			return arm.Invalid("identity.userAssignedIdentities", "identity.userAssignedIdentities: %v.", err)
+		}
+		rec, err := p.Tx.Get(ctx, parsed.Key())
+		if errors.Is(err, store.ErrNotFound) {
+			return arm.Invalid("identity.userAssignedIdentities", "Identity %q does not exist; create it first.", id)
+		}
+		if err != nil {
+			return fmt.Errorf("reading identity %s: %w", id, err)
+		}
+		uais[id] = map[string]any{"principalId": field(rec, "principalId"), "clientId": field(rec, "clientId")}
+	}
+	return nil
+}
+
+// removeCompute detaches: nothing in the cluster belongs to a compute but the jobs that run on it.
+func removeCompute(ctx context.Context, d *resource.Removal) (bool, error) {
+	if strings.EqualFold(d.Query["underlyingResourceAction"], "Delete") {
+		return false, arm.Errorf(400, "InvalidRequestContent", "Delete is not supported for KubernetesCompute object. Try to use detach instead.")
+	}
+	if d.Force {
+		return false, nil
+	}
+	cluster, err := arm.ParseID(field(d.Record, "resourceId"))
+	if err != nil {
+		return false, nil // a compute that never had a cluster
+	}
+	live, err := liveJobsOf(ctx, d.Tx, cluster.Key(), func(rec store.Record) bool {
+		return strings.EqualFold(field(rec, "computeId"), d.Record.ID)
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(live) > 0 {
+		return false, arm.Errorf(409, "ResourceInUse", "Compute %s runs jobs that have not ended, such as %s; cancel them first, or detach with forceDelete=true.",
+			d.Record.Name, strings.Join(live, ", "))
+	}
+	return false, nil
+}
+
+// showCompute lists the instance types that the cluster has now.
+func showCompute(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error {
+	props, err := object(body, "properties")
+	if err != nil {
+		return err
+	}
+	if props["provisioningErrors"] == nil {
+		props["provisioningErrors"] = []any{}
+	}
+	kube, err := object(props, "properties")
+	if err != nil {
+		return err
+	}
+	cluster, err := clusterstate.Key(field(rec, "resourceId"))
+	if err != nil {
+		return nil //nolint:nilerr // said in provisioningErrors
+	}
+	nodes, _, err := clusterstate.Nodes(ctx, r, cluster)
+	if err != nil || nodes == nil {
+		return err
+	}
+	kube["instanceTypes"] = instanceTypes(nodes.InstanceTypes)
+	return nil
+}
+
+func instanceTypes(list []link.InstanceType) map[string]machinelearning.InstanceTypeSchema {
+	pointers := func(in map[string]string) map[string]*string {
+		out := make(map[string]*string, len(in))
+		for k, v := range in {
+			out[k] = &v
+		}
+		return out
+	}
+	out := make(map[string]machinelearning.InstanceTypeSchema, len(list))
+	for _, it := range list {
+		out[it.Name] = machinelearning.InstanceTypeSchema{NodeSelector: it.NodeSelector,
+			Resources: &machinelearning.InstanceTypeResources{Requests: pointers(it.Requests), Limits: pointers(it.Limits)}}
+	}
+	return out
+}

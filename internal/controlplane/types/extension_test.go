@@ -1,0 +1,88 @@
+package types_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+func TestExtensionRefused(t *testing.T) {
+	e := typestest.New(t)
+	e.Base()
+	e.Put(typestest.Cluster, typestest.ClusterBody())
+	const settings = "properties.configurationSettings"
+	for name, c := range map[string]struct{ props, target, text string }{
+		"type":              {`"extensionType":"microsoft.flux"`, "properties.extensionType", "must be one of: Microsoft.AzureML.Kubernetes"},
+		"scope":             {`"scope":{"namespace":{"targetNamespace":"x"}}`, "properties.scope", "only at 'cluster' scope"},
+		"release namespace": {`"scope":{"cluster":{"releaseNamespace":"A_b"}}`, "properties.scope.cluster.releaseNamespace", `"A_b"`},
+		"pinned and auto":   {`"autoUpgradeMinorVersion":true,"version":"1.0.0"`, "properties.version", "To pin to specific version"},
+		"nothing enabled":   {`"configurationSettings":{}`, settings + ".enableTraining", "either enable Machine Learning training or inference"},
+		"inference":         {`"configurationSettings":{"enableTraining":"true","enableInference":"true"}`, settings + ".enableInference", "not available in this release"},
+		"boolean":           {`"configurationSettings":{"enableTraining":"yes please"}`, settings + ".enableTraining", `"yes please"; it must be True or False`},
+		"nested":            {`"configurationSettings":{"a":{"b":1}}`, settings + ".a", "dotted names"},
+		"duplicate":         {`"configurationSettings":{"enableTraining":"true","k":"1"},"configurationProtectedSettings":{"k":"2"}`, settings + ".k", "Duplicate keys found."},
+		"service type":      {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"x"}`, settings + ".inferenceRouterServiceType", "please specify inferenceRouterServiceType"},
+		"node port and ILB": {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"NodePort","internalLoadBalancerProvider":"azure"}`, settings + ".internalLoadBalancerProvider", "no need to specify"},
+		"both endpoints":    {`"configurationSettings":{"enableTraining":"true","privateEndpointNodeport":"true","privateEndpointILB":"true"}`, "", "only one of"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes",` + c.props + `}}`
+			if strings.Contains(c.props, "extensionType") {
+				body = `{"properties":{` + c.props + `}}`
+			}
+			refused(t, e.TryPut(typestest.Extension, body), c.target, c.text)
+		})
+	}
+	e.Put(typestest.Extension, typestest.ExtensionBody)
+	refused(t, e.TryPut(typestest.Extension+"2", typestest.ExtensionBody), "", "already has extension arcml")
+}
+
+func TestExtensionDesired(t *testing.T) {
+	e := typestest.New(t)
+	e.Base()
+	e.Put(typestest.Cluster, typestest.ClusterBody())
+	e.Put(typestest.Extension, typestest.ExtensionBody)
+	want := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: e.Now().UnixMilli(),
+		Settings: map[string]string{"enableTraining": "True"}, ProtectedSettings: map[string]string{"a.key": "secret"}}
+	check := func(what string) {
+		t.Helper()
+		var got link.Extension
+		e.Desired("extension/arcml", &got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s:\n%s", what, d)
+		}
+		raw, err := json.Marshal(e.Show(typestest.Extension))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := e.Record(typestest.Extension)
+		if strings.Contains(string(raw)+string(rec.Body)+string(rec.Internal), "secret") {
+			t.Errorf("%s: the protected settings show", what)
+		}
+	}
+	check("after PUT")
+	patch := func(body string) {
+		t.Helper()
+		if err := e.TryPatch(typestest.Extension, body); err != nil {
+			t.Fatal(err)
+		}
+		want.Generation++
+	}
+	patch(`{"properties":{"configurationSettings":{"b":2}}}`)
+	want.Settings["b"] = "2"
+	check("settings are merged, protected ones stay")
+	patch(`{"properties":{"configurationProtectedSettings":{"c":"secret2"}}}`)
+	want.ProtectedSettings = map[string]string{"c": "secret2"}
+	check("protected settings are replaced as a whole")
+	patch(`{"properties":{"configurationSettings":{"b":null}}}`)
+	delete(want.Settings, "b")
+	check("null removes a setting")
+	if got := e.Prop(typestest.Extension, "provisioningState"); got != "Updating" {
+		t.Errorf("provisioningState %v", got)
+	}
+}

@@ -1,0 +1,77 @@
+// Package types is the registry's content: one file per resource type, with its rules, its defaults and what it sends back.
+package types
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/google/uuid"
+
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+)
+
+// Provider namespaces.
+const (
+	nsResources  = "Microsoft.Resources"
+	nsKubernetes = "Microsoft.Kubernetes"
+	nsConfig     = "Microsoft.KubernetesConfiguration"
+	nsML         = "Microsoft.MachineLearningServices"
+	nsIdentity   = "Microsoft.ManagedIdentity"
+)
+
+// Blobs is the blob front.
+type Blobs interface {
+	// URL is the address of a blob, a folder or (name "") a container, without credential.
+	URL(account, container, name string) string
+	// SAS is an address that carries its own permission.
+	SAS(account, container, prefix, perms string, ttl time.Duration) string
+}
+
+// Deps is what the types and their controllers need of the rest of the control plane. All fields but NewID are required.
+type Deps struct {
+	Store store.Store
+	Clock func() time.Time
+	// PublicURL is how every other party reaches the control plane, without trailing slash.
+	PublicURL string
+	TenantID  string
+	// CA is the PEM bundle that verifies PublicURL; "" when public CAs do.
+	CA string
+	// Seal encrypts secrets for the store, Open decrypts them.
+	Seal, Open func([]byte) ([]byte, error)
+	// IssueRunToken makes a run's bearer token.
+	IssueRunToken func(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error)
+	Blobs         Blobs
+	// NewID makes a random GUID; nil is uuid.NewString.
+	NewID func() string
+}
+
+func (d Deps) newID() string {
+	if d.NewID != nil {
+		return d.NewID()
+	}
+	return uuid.NewString()
+}
+
+// host is PublicURL's host and port.
+func (d Deps) host() string {
+	u, err := url.Parse(d.PublicURL)
+	if err != nil {
+		return d.PublicURL
+	}
+	return u.Host
+}
+
+// All is every type of this release.
+func All(d Deps) []*resource.Type {
+	ts := []*resource.Type{
+		subscription(d), resourceGroup(d), userAssignedIdentity(d),
+		connectedCluster(d), extension(d),
+		workspace(d), compute(d), datastore(d), job(d),
+	}
+	ts = append(ts, code(d)...)
+	ts = append(ts, environment(d)...)
+	ts = append(ts, model(d)...)
+	return append(ts, data(d)...)
+}

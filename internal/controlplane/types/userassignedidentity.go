@@ -1,0 +1,81 @@
+package types
+
+import (
+	"context"
+	"regexp"
+
+	"fairlead.dev/fairlead/api/managedidentity"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+)
+
+func userAssignedIdentity(d Deps) *resource.Type {
+	return &resource.Type{
+		Namespace: nsIdentity, Name: "userAssignedIdentities",
+		APIVersions:         []string{"2023-01-31", "2018-11-30"},
+		NameRule:            regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{2,127}$`),
+		NameHelp:            "3 to 128 letters, digits, '-' and '_', beginning with a letter or digit",
+		NoProvisioningState: true,
+		Admit: func(ctx context.Context, p *resource.Put) error {
+			props, err := object(p.Body, "properties")
+			if err != nil {
+				return err
+			}
+			old, err := oldProperties(p.Old)
+			if err != nil {
+				return err
+			}
+			if old == nil {
+				err = overlay(props, managedidentity.UserAssignedIdentityProperties{
+					TenantID: d.TenantID, PrincipalID: d.newID(), ClientID: d.newID()})
+			} else {
+				restore(props, old, "tenantId", "principalId", "clientId")
+			}
+			if err != nil {
+				return err
+			}
+			return location(ctx, p)
+		},
+	}
+}
+
+// systemIdentity completes body.identity: a system-assigned identity gets a principal once and keeps it.
+func systemIdentity(d Deps, p *resource.Put, always bool) error {
+	if p.Body["identity"] == nil && !always {
+		return nil
+	}
+	identity, err := object(p.Body, "identity")
+	if err != nil {
+		return err
+	}
+	typ, _ := identity["type"].(string)
+	if typ == "" && always {
+		typ = "SystemAssigned"
+	}
+	if typ, err = enum("identity.type", typ, "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned", "None"); err != nil {
+		return err
+	}
+	identity["type"] = typ
+	delete(identity, "principalId")
+	delete(identity, "tenantId")
+	if typ == "UserAssigned" || typ == "None" {
+		return nil
+	}
+	identity["principalId"], identity["tenantId"] = oldPrincipal(p), d.TenantID
+	if identity["principalId"] == "" {
+		identity["principalId"] = d.newID()
+	}
+	return nil
+}
+
+func oldPrincipal(p *resource.Put) string {
+	if p.Old == nil {
+		return ""
+	}
+	var body struct {
+		Identity struct{ PrincipalID string } `json:"identity"`
+	}
+	if err := unmarshalBody(*p.Old, &body); err != nil {
+		return ""
+	}
+	return body.Identity.PrincipalID
+}

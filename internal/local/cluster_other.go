@@ -1,0 +1,60 @@
+//go:build unix && !linux
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+
+	"fairlead.dev/fairlead/internal/local/hostpkg"
+	"fairlead.dev/fairlead/internal/local/supervisor"
+)
+
+const tierServer = 0
+
+var errLinux = errors.New("the local cluster needs Linux; a cluster you have works on any machine: fairlead up --kubeconfig PATH")
+
+func checkMachine(ctx context.Context, out io.Writer) error {
+	return hostpkg.ThisHost().Ensure(ctx, hostpkg.Run(), out)
+}
+
+func (o Options) firstTime(c *Config) error {
+	if o.Kubeconfig == "" {
+		return errLinux
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = fmt.Sprintf("https://%s:%d", outboundIP(), c.Port)
+	}
+	return nil
+}
+
+func (r *runner) steps() ([]supervisor.Step, error) {
+	if !r.config.External() {
+		return nil, errLinux
+	}
+	if r.config.Server == "" {
+		return nil, nil
+	}
+	return []supervisor.Step{r.serverStep()}, nil
+}
+
+func removeCluster(context.Context, Folder, Config) error { return errLinux }
+
+// LoadImages is for own clusters only.
+func LoadImages(context.Context, Folder, []string, io.Writer) error { return errLinux }
+
+// urlHost is the host of the control plane's address if it is an IP address.
+func urlHost(raw string) string {
+	host := raw[len("https://"):]
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.String()
+	}
+	return ""
+}

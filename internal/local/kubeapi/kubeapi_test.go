@@ -1,0 +1,76 @@
+package kubeapi
+
+import (
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func serve(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	srv := httptest.NewTLSServer(h)
+	t.Cleanup(srv.Close)
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(srv.URL, ca, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestNodesReady(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"items":[
+			{"metadata":{"name":"a"},"status":{"conditions":[{"type":"Ready","status":"True","message":"fine"}]}},
+			{"metadata":{"name":"b"},"status":{"conditions":[{"type":"Ready","status":"False","message":"no network plugin"}]}}]}`)
+	})
+	for names, want := range map[string]string{"a": "", "a b": "no network plugin", "a c": "not registered"} {
+		err := c.NodesReady(t.Context(), strings.Fields(names))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("NodesReady(%s) = %v, want %q", names, err, want)
+		}
+	}
+}
+
+func TestApply(t *testing.T) {
+	var got []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got = append(got, r.Method+" "+r.URL.Path+" "+r.Header.Get("Content-Type"))
+		if strings.Contains(string(body), "bad") {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"kind":"Status","message":"bad is not good"}`)
+		}
+	})
+	manifest := "apiVersion: v1\nkind: Service\nmetadata:\n  name: dns\n  namespace: kube-system\n---\n" +
+		"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: system:x\n"
+	if err := c.Apply(t.Context(), []byte(manifest)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"PATCH /api/v1/namespaces/kube-system/services/dns application/apply-patch+yaml",
+		"PATCH /apis/rbac.authorization.k8s.io/v1/clusterroles/system:x application/apply-patch+yaml",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("requests (-want +got):\n%s", d)
+	}
+	for text, part := range map[string]string{
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\n": "bad is not good",
+		"apiVersion: x/v1\nkind: Thing\nmetadata: {name: t}\n":     "no path is known",
+	} {
+		if err := c.Apply(t.Context(), []byte(text)); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("Apply(%q) = %v, want %q", text, err, part)
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package runtime
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// switchWriter keeps what is written until it is told where to put it.
+type switchWriter struct {
+	mu  sync.Mutex
+	buf []byte
+	w   io.Writer
+}
+
+// maxEarly bounds what is kept before the target is known, in bytes.
+const maxEarly = 64 << 10
+
+func (s *switchWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w != nil {
+		return s.w.Write(p)
+	}
+	if len(s.buf)+len(p) <= maxEarly {
+		s.buf = append(s.buf, p...)
+	}
+	return len(p), nil
+}
+
+func (s *switchWriter) to(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = w.Write(s.buf)
+	s.buf, s.w = nil, w
+}
+
+// quiet never fails: the container's own log being gone must not end the command.
+type quiet struct{ w io.Writer }
+
+func (q quiet) Write(p []byte) (int, error) {
+	_, _ = q.w.Write(p)
+	return len(p), nil
+}
+
+// httpClient trusts the system's CAs and those at caPath, if any.
+func httpClient(caPath string) (*http.Client, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pem, err := os.ReadFile(caPath)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("reading CA bundle: %w", err)
+	case !pool.AppendCertsFromPEM(pem) && len(pem) > 0:
+		return nil, fmt.Errorf("CA bundle %s holds no certificate", caPath)
+	}
+	return &http.Client{Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   parallelFiles,
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	}}, nil
+}

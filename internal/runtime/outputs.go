@@ -1,0 +1,112 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/runtime/blobclient"
+)
+
+// outputPaths prepares the outputs' folders and returns what each is called by: a path or, for Direct, the URL.
+func outputPaths(cfg Config, outputs map[string]commonruntime.Output) (map[string]string, error) {
+	values := make(map[string]string, len(outputs))
+	for name, o := range outputs {
+		if o.Mode == "Direct" {
+			values[name] = o.URL
+			continue
+		}
+		dir := filepath.Join(cfg.outputsDir(), name)
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, fmt.Errorf("making folder of output %q: %w", name, err)
+		}
+		values[name] = dir
+		if o.Type == "uri_file" {
+			values[name] = filepath.Join(dir, baseName(o.URL))
+		}
+	}
+	return values, nil
+}
+
+// uploader sends what the command left behind.
+type uploader struct {
+	blobs *blobclient.Client
+	log   *slog.Logger
+}
+
+// outputs uploads every declared output; all are tried, and errors name the output.
+func (u uploader) outputs(ctx context.Context, outputs map[string]commonruntime.Output, paths map[string]string) error {
+	var errs []error
+	for name, o := range outputs {
+		if o.Mode == "Direct" {
+			continue
+		}
+		if err := u.output(ctx, o, paths[name]); err != nil {
+			errs = append(errs, fmt.Errorf("uploading output %q: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (u uploader) output(ctx context.Context, o commonruntime.Output, path string) error {
+	if o.Type != "uri_file" {
+		return u.tree(ctx, path, o.URL)
+	}
+	fi, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		u.log.Warn("the command wrote no file for an output", "path", path)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return u.file(ctx, path, o.URL, fi)
+}
+
+// tree uploads the files of a folder, those behind symbolic links too; a folder that does not exist has none.
+func (u uploader) tree(ctx context.Context, dir, url string) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelFiles)
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		fi, err := os.Stat(p)
+		if err != nil || !fi.Mode().IsRegular() {
+			u.log.Warn("left out of the upload: not a regular file", "path", p)
+			return nil
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return u.file(gctx, p, blobclient.Join(url, filepath.ToSlash(rel)), fi) })
+		return gctx.Err()
+	})
+	if gerr := g.Wait(); gerr != nil {
+		return gerr
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (u uploader) file(ctx context.Context, path, url string, fi fs.FileInfo) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := u.blobs.Upload(ctx, url, f, fi.Size()); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

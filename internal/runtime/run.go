@@ -1,0 +1,302 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/runtime/blobclient"
+)
+
+// errStopped is the cause when the pod was asked to end.
+var errStopped = errors.New("the pod was asked to end")
+
+// Run does all that a pod of a job has to do, and returns the exit code for the process. When ctx ends the command gets
+// SIGTERM; logs and outputs are uploaded all the same, for as long as Kubernetes lets the pod live.
+func Run(ctx context.Context, cfg Config) int {
+	cfg = cfg.withDefaults()
+	defer orphans.run()()
+	r := &run{cfg: cfg, sys: &switchWriter{}}
+	r.log = slog.New(slog.NewTextHandler(io.MultiWriter(cfg.Stderr, r.sys), nil))
+	res := r.do(ctx)
+	if err := cfg.writeResult(res); err != nil {
+		r.log.Error("result not written", "error", err)
+	}
+	return res.ExitCode
+}
+
+// run is one run of the runtime.
+type run struct {
+	cfg   Config
+	log   *slog.Logger
+	sys   *switchWriter
+	files *files
+	blobs *blobclient.Client
+	spec  commonruntime.JobSpec
+}
+
+func (r *run) do(ctx context.Context) commonruntime.Result {
+	key, err := os.ReadFile(r.cfg.LogKeyPath)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return failed(commonruntime.PhasePreparing, fail(CodeSpecInvalid, fmt.Errorf("reading log key: %w", err)))
+	}
+	r.files = newFiles(strings.TrimSpace(string(key)))
+	r.files.setPhase(commonruntime.PhasePreparing)
+	stop, err := r.serve()
+	if err != nil {
+		return failed(commonruntime.PhasePreparing, fail(CodeSpecInvalid, err))
+	}
+	defer stop()
+	if err := r.open(); err != nil {
+		return failed(commonruntime.PhasePreparing, fail(CodeSpecInvalid, err))
+	}
+	if err := claim(ctx, r.blobs, r.spec.Artifacts, r.cfg); err != nil {
+		return failed(commonruntime.PhasePreparing, canceledOr(ctx, fmt.Errorf("claiming the attempt: %w", err)))
+	}
+	return r.logged(ctx)
+}
+
+// canceledOr makes err a cancellation when the pod was asked to end.
+func canceledOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fail(CodeCanceled, errStopped)
+	}
+	return err
+}
+
+// open reads the spec and makes the client for blobs.
+func (r *run) open() error {
+	b, err := os.ReadFile(r.cfg.SpecPath)
+	if err != nil {
+		return fmt.Errorf("reading job spec: %w", err)
+	}
+	if r.spec, err = ParseSpec(b); err != nil {
+		return err
+	}
+	hc := r.cfg.HTTP
+	if hc == nil {
+		if hc, err = httpClient(r.cfg.CAPath); err != nil {
+			return err
+		}
+	}
+	r.blobs, err = blobclient.New(blobclient.Config{
+		Base: r.spec.BlobBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.token,
+		OnRetry: func(err error, wait time.Duration) {
+			r.log.Warn("trying again", "after", wait.Round(time.Millisecond), "error", err)
+		},
+	})
+	return err
+}
+
+// token is read anew each time, because the Secret may be renewed while the job runs.
+func (r *run) token() (string, error) {
+	b, err := os.ReadFile(r.cfg.TokenPath)
+	return strings.TrimSpace(string(b)), err
+}
+
+// serve starts the file server; stop gives live readers a moment to take the last bytes.
+func (r *run) serve() (stop func(), err error) {
+	if r.cfg.Listen == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", r.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listening for log readers: %w", err)
+	}
+	srv := &http.Server{Handler: r.files.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(l)
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			_ = srv.Close()
+		}
+		<-done
+	}, nil
+}
+
+// logged runs the rest with its logs being uploaded. Uploads do not end with ctx: what was written is to arrive.
+func (r *run) logged(ctx context.Context) commonruntime.Result {
+	upCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var uploads errgroup.Group
+	follow := func(name string) (*spool, error) {
+		s, err := newSpool(r.cfg.filesDir(), name)
+		if err != nil {
+			return nil, err
+		}
+		r.files.add(s, name, r.cfg.retryPrefix()+name)
+		u := &logUploader{blobs: r.blobs, spool: s, url: r.artifact(r.cfg.retryPrefix() + name), every: r.cfg.FlushEvery}
+		uploads.Go(func() error { return u.run(upCtx) })
+		return s, nil
+	}
+	sys, err := follow(systemLogName(r.cfg.Rank))
+	if err != nil {
+		return failed(commonruntime.PhasePreparing, err)
+	}
+	r.sys.to(sys)
+	r.log.Info("run on node", "node", os.Getenv("NODE_NAME"), "run", r.spec.Name, "rank", r.cfg.Rank, "attempt", r.cfg.Attempt)
+	res := r.work(ctx, follow)
+	r.log.Info("done", "phase", res.Phase, "exitCode", res.ExitCode, "code", res.Code)
+	sys.End()
+	if err := uploads.Wait(); err != nil {
+		_, _ = fmt.Fprintln(r.cfg.Stderr, "log upload:", err)
+		if res.ExitCode == 0 {
+			res = failed(commonruntime.PhaseFinalizing, fail(CodeOutputUploadFailed, err))
+		}
+	}
+	return res
+}
+
+func (r *run) artifact(name string) string { return blobclient.Join(r.spec.Artifacts, name) }
+
+// work is Preparing, Running, Finalizing.
+func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) commonruntime.Result {
+	g, err := newGang(r.cfg, r.spec.Distribution)
+	if err != nil {
+		return failed(commonruntime.PhasePreparing, fail(CodeSpecInvalid, err))
+	}
+	logs := make([]*spool, g.perNode)
+	for i := range logs {
+		if logs[i], err = follow(stdLogName(g.processRank(i))); err != nil {
+			return failed(commonruntime.PhasePreparing, err)
+		}
+		defer logs[i].End()
+	}
+	c, err := r.prepare(ctx, g)
+	if err != nil {
+		res := failed(commonruntime.PhasePreparing, canceledOr(ctx, err))
+		_, _ = fmt.Fprintf(io.MultiWriter(logs[0], r.cfg.Stdout), "fairlead: %s\n", res.Message)
+		return res
+	}
+	res := r.command(ctx, g, c, logs)
+	r.files.setPhase(commonruntime.PhaseFinalizing)
+	for _, l := range logs {
+		l.End() // so that the logs' rest goes up while outputs do
+	}
+	// Should the pod be killed while it uploads, this is what it leaves.
+	_ = r.cfg.writeResult(res)
+	return r.finalize(context.WithoutCancel(ctx), c, res)
+}
+
+// prepared is what the command needs.
+type prepared struct {
+	argv            []string
+	inputs, outputs map[string]string
+	token           string
+}
+
+// prepare fetches code and inputs side by side.
+func (r *run) prepare(ctx context.Context, g gang) (prepared, error) {
+	start := time.Now()
+	f := fetcher{blobs: r.blobs, cfg: r.cfg}
+	var p prepared
+	eg, gctx := errgroup.WithContext(ctx)
+	eg.Go(func() error { return fail(CodeDownloadFailed, f.code(gctx, r.spec.Code)) })
+	eg.Go(func() (err error) {
+		p.inputs, err = f.inputs(gctx, r.spec.Inputs)
+		return fail(CodeInputDownloadFailed, err)
+	})
+	if err := eg.Wait(); err != nil {
+		return p, err
+	}
+	var err error
+	if p.outputs, err = outputPaths(r.cfg, r.spec.Outputs); err != nil {
+		return p, err
+	}
+	for _, dir := range []string{"outputs", "logs"} {
+		if err := os.MkdirAll(filepath.Join(r.cfg.codeDir(), dir), 0o777); err != nil {
+			return p, fmt.Errorf("making folder %s: %w", dir, err)
+		}
+	}
+	if p.token, err = r.token(); err != nil {
+		return p, fail(CodeSpecInvalid, fmt.Errorf("reading run token: %w", err))
+	}
+	line, err := substitute(r.spec.Command, p.inputs, p.outputs)
+	if err != nil {
+		return p, fail(CodeSpecInvalid, err)
+	}
+	if p.argv, err = shell(line, commandEnviron(r.cfg, r.spec, "", nil, nil, nil)); err != nil {
+		return p, fail(CodeCommandNotStarted, err)
+	}
+	r.log.Info("code and inputs are here", "inputs", len(p.inputs), "took", time.Since(start).Round(time.Millisecond))
+	return p, nil
+}
+
+// command runs the user's processes and says how they ended.
+func (r *run) command(ctx context.Context, g gang, p prepared, logs []*spool) commonruntime.Result {
+	procs := make([]process, g.perNode)
+	for i := range procs {
+		procs[i] = process{argv: p.argv, dir: r.cfg.codeDir(), out: io.MultiWriter(logs[i], quiet{r.cfg.Stdout}),
+			env: commandEnviron(r.cfg, r.spec, p.token, p.inputs, p.outputs, g.environ(i))}
+	}
+	rn := runner{killAfter: r.cfg.KillAfter, drainAfter: r.cfg.DrainAfter, timeout: time.Duration(r.spec.TimeoutSeconds) * time.Second}
+	e := rn.run(ctx, procs, func() {
+		r.files.setPhase(commonruntime.PhaseRunning)
+		r.log.Info("command runs", "processes", len(procs))
+	})
+	for _, l := range logs {
+		if err := l.Err(); err != nil {
+			r.log.Error("output was dropped; the log is not complete", "log", l.name, "error", err)
+		}
+	}
+	return r.outcome(e, logs[0])
+}
+
+func (r *run) outcome(e exit, log *spool) commonruntime.Result {
+	res := commonruntime.Result{Phase: commonruntime.PhaseRunning, ExitCode: e.code}
+	switch {
+	case e.err != nil:
+		return failed(commonruntime.PhaseRunning, fail(CodeCommandNotStarted, e.err))
+	case e.cause == CodeTimeout:
+		res.Code, res.ExitCode = CodeTimeout, exitTimeout
+		res.Message = fmt.Sprintf("The command ran longer than limits.timeout, %d s, and was ended. Raise the limit or make the job shorter.", r.spec.TimeoutSeconds)
+	case e.cause == CodeCanceled:
+		res.Code, res.ExitCode = CodeCanceled, exitCanceled
+		res.Message = "The command was ended because " + errStopped.Error() + "."
+	case e.code != 0:
+		res.Message = fmt.Sprintf("The command ended with exit code %d; see %s.", e.code, r.cfg.retryPrefix()+log.name)
+		size, _, _ := log.state()
+		if t := tail(log.f, size, 1500); t != "" {
+			res.Message += " Its last output:\n" + t
+		}
+	default:
+		res.Phase = commonruntime.PhaseDone
+	}
+	return res
+}
+
+// finalize uploads outputs, also of a command that failed: what it wrote may tell why.
+func (r *run) finalize(ctx context.Context, p prepared, res commonruntime.Result) commonruntime.Result {
+	start := time.Now()
+	u := uploader{blobs: r.blobs, log: r.log}
+	var eg errgroup.Group
+	eg.Go(func() error { return u.outputs(ctx, r.spec.Outputs, p.outputs) })
+	eg.Go(func() error { return u.tree(ctx, filepath.Join(r.cfg.codeDir(), "outputs"), r.artifact("outputs")) })
+	eg.Go(func() error {
+		return u.tree(ctx, filepath.Join(r.cfg.codeDir(), "logs"), r.artifact(r.cfg.retryPrefix()+"logs"))
+	})
+	if err := eg.Wait(); err != nil {
+		r.log.Error("outputs not uploaded", "error", err)
+		if res.ExitCode == 0 {
+			return failed(commonruntime.PhaseFinalizing, fail(CodeOutputUploadFailed, err))
+		}
+	}
+	r.log.Info("outputs are uploaded", "took", time.Since(start).Round(time.Millisecond))
+	return res
+}
