@@ -7,33 +7,25 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
 	"fairlead.dev/fairlead/internal/cli"
-	"fairlead.dev/fairlead/internal/cluster/agentinstall"
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/local"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	deps := cli.SystemDeps()
-	deps.Extra = []*cobra.Command{controlplane.Command()}
+	deps.Extra = append(cli.LocalCommands(), controlplane.Command())
+	local.OnReady = logIn
 	deps.InstallAgent, deps.UninstallAgent = install, uninstall
 	code := cli.Main(ctx, deps, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-func install(ctx context.Context, in cli.AgentInstall) error {
-	return agentinstall.Install(ctx, agentinstall.Options{
-		Kubeconfig: in.Kubeconfig, Context: in.Context, Endpoint: in.Endpoint, CA: in.CAPEM, ClusterID: in.ClusterID, TenantID: in.TenantID,
-		PrivateKeyPEM: in.PrivateKeyPEM, ProxyHTTPS: in.HTTPSProxy, ProxyHTTP: in.HTTPProxy, ProxySkipRange: in.NoProxy, ProxyCert: in.ProxyCAPEM,
-		Wait: in.Timeout, Progress: in.Progress,
-	})
-}
-
-func uninstall(ctx context.Context, in cli.AgentUninstall) error {
-	return agentinstall.Uninstall(ctx, agentinstall.Options{
-		Kubeconfig: in.Kubeconfig, Context: in.Context, Wait: in.Timeout, Progress: in.Progress,
+// logIn makes the control plane that "up" started the one that the next command uses.
+func logIn(_ context.Context, p local.Profile) error {
+	return cli.SaveLocalProfile(cli.LocalProfile{
+		Endpoint: p.Endpoint, CAFile: p.CAFile, TenantID: p.TenantID, SubscriptionID: p.SubscriptionID, ClientID: p.ClientID, ClientSecret: p.ClientSecret,
 	})
 }

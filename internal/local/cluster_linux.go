@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -333,7 +334,22 @@ func (r *runner) startDNS(ctx context.Context) error {
 	if err := r.api.Apply(ctx, manifest); err != nil {
 		return err
 	}
-	return poll(ctx, 60*time.Second, func(ctx context.Context) error { return r.api.DeploymentReady(ctx, "kube-system", "coredns") })
+	return poll(ctx, 60*time.Second, func(ctx context.Context) error { return resolves(ctx, r.config.Plan.DNS()) })
+}
+
+// resolves asks the cluster's DNS for a name that it always has. That takes a route to the node, the Service rules and a
+// running pod, so its answer says more than the API would.
+func resolves(ctx context.Context, dns netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, netip.AddrPortFrom(dns, 53).String())
+	}}
+	if _, err := r.LookupHost(ctx, "kubernetes.default.svc.cluster.local."); err != nil {
+		return fmt.Errorf("the cluster's DNS does not answer: %w", err)
+	}
+	return nil
 }
 
 func (r *runner) cluster() render.Cluster {

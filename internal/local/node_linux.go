@@ -145,11 +145,20 @@ func (r *runner) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, 60*time.Second, func(ctx context.Context) error { return r.api.NodesReady(ctx, r.config.NodeNames()) })
+	return poll(ctx, 60*time.Second, func(ctx context.Context) error {
+		for i := range r.config.Nodes {
+			if err := r.api.NodesReady(ctx, []string{NodeName(i)}, r.super.Since(kubeletName(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
+func kubeletName(i int) string { return fmt.Sprintf("kubelet@%d", i) }
+
 func (r *runner) kubelet(i int) supervisor.Part {
-	p := r.part(fmt.Sprintf("kubelet@%d", i), i, tierNode,
+	p := r.part(kubeletName(i), i, tierNode,
 		"--config="+r.folder.node(i, "kubelet.yaml"), "--kubeconfig="+r.folder.node(i, "kubelet.kubeconfig"),
 		"--hostname-override="+NodeName(i), "--node-ip="+r.config.Plan.Node(i).String(), "--root-dir=/var/lib/kubelet",
 		"--cert-dir=/var/lib/kubelet/pki")

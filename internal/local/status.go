@@ -84,7 +84,7 @@ func (s *Status) askKubernetes(ctx context.Context, f Folder, c Config) {
 		s.Problems = append(s.Problems, "the Kubernetes API does not answer: "+err.Error())
 		return
 	}
-	if err := api.NodesReady(ask, c.NodeNames()); err != nil {
+	if err := api.NodesReady(ask, c.NodeNames(), time.Time{}); err != nil {
 		s.Problems = append(s.Problems, err.Error())
 	}
 }

@@ -30,23 +30,31 @@ func Up(ctx context.Context, o Options, timeout time.Duration, out io.Writer) (C
 		return c, err
 	}
 	started := time.Now()
+	if st, err := supervisor.ReadState(o.Folder.RunDir()); err == nil && st.Ready != nil && st.Config == c.hash() && isHeld(o.Folder) {
+		fmt.Fprintln(out, "Everything runs already")
+		return c, loggedIn(ctx, o.Folder, c)
+	}
 	if err := startSupervisor(ctx, o.Folder, c); err != nil {
 		return c, err
 	}
 	if err := follow(ctx, o.Folder, c.hash(), started, out); err != nil {
 		return c, err
 	}
+	return c, loggedIn(ctx, o.Folder, c)
+}
+
+func loggedIn(ctx context.Context, f Folder, c Config) error {
 	if c.Server == "" || OnReady == nil {
-		return c, nil
+		return nil
 	}
-	p, err := readProfile(o.Folder, c)
+	p, err := readProfile(f, c)
 	if err != nil {
-		return c, err
+		return err
 	}
 	if err := OnReady(ctx, p); err != nil {
-		return c, fmt.Errorf("logging in to the control plane: %w", err)
+		return fmt.Errorf("logging in to the control plane: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // prepare checks the machine and writes the configuration.

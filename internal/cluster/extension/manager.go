@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -84,11 +85,13 @@ func New(cfg Config) *Manager {
 	}
 }
 
-// Put makes an extension desired as given.
+// Put makes an extension desired as given. The same wish again, as after a reconnect, disturbs nothing.
 func (m *Manager) Put(ext link.Extension) {
 	m.mu.Lock()
-	m.desired[ext.Name] = ext
-	m.interrupt(ext.Name)
+	if !reflect.DeepEqual(m.desired[ext.Name], ext) {
+		m.desired[ext.Name] = ext
+		m.interrupt(ext.Name)
+	}
 	m.mu.Unlock()
 	m.queue.Add(ext.Name)
 }

@@ -237,24 +237,19 @@ func TestMessageIsBounded(t *testing.T) {
 	}
 }
 
-func FuzzUnschedulable(f *testing.F) {
-	f.Add("0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.")
-	w := world{job: aJob(), itype: gpuType()}
-	f.Fuzz(func(t *testing.T, s string) {
+// TestOddTexts gives decide texts that nobody expects of a scheduler or a runtime.
+func TestOddTexts(t *testing.T) {
+	w := world{job: aJob(), itype: gpuType(), jobSet: aJobSet(has(jobset.JobSetFailed)), now: t0}
+	for _, s := range []string{"", "Insufficient ", "1 Insufficient cpu, 2 Too many pods.", "\x00\xff", `{"phase":1}`, `{"phase":"Running","exitCode":1e99}`,
+		`{"phase":"Running","exitCode":-1,"code":"\u0000"}`, "[]", "null", strings.Repeat("{", 5000)} {
 		if msg := w.unschedulable(s); !strings.HasSuffix(msg, s) {
-			t.Errorf("%q lacks the scheduler's text", msg)
+			t.Errorf("%q lacks the scheduler's text %q", msg, s)
 		}
-	})
-}
-
-func FuzzResult(f *testing.F) {
-	f.Add(`{"phase":"Running","exitCode":3}`)
-	f.Fuzz(func(t *testing.T, s string) {
 		p := aPod(0, ended(1, "Error", 9, nil))
 		p.Status.ContainerStatuses[0].State.Terminated.Message = s
-		w := world{job: aJob(), jobSet: aJobSet(has(jobset.JobSetFailed)), pods: []corev1.Pod{p}, now: t0}
+		w.pods = []corev1.Pod{p}
 		if d := decide(w); d.status.State != StateFailed || d.status.Reason == "" {
-			t.Errorf("decision %+v", d)
+			t.Errorf("%q: decision %+v", s, d)
 		}
-	})
+	}
 }

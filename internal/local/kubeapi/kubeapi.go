@@ -55,11 +55,12 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
-// Node is a node's name and whether Kubernetes calls it ready, else why not.
+// Node is a node's name and whether Kubernetes calls it ready, else why not. Heartbeat is when its kubelet last said so.
 type Node struct {
-	Name   string `json:"name"`
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"`
+	Name      string    `json:"name"`
+	Ready     bool      `json:"ready"`
+	Reason    string    `json:"reason,omitempty"`
+	Heartbeat time.Time `json:"heartbeat"`
 }
 
 // Nodes are the cluster's nodes.
@@ -68,7 +69,10 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 		Items []struct {
 			Metadata struct{ Name string }
 			Status   struct {
-				Conditions []struct{ Type, Status, Message string }
+				Conditions []struct {
+					Type, Status, Message string
+					LastHeartbeatTime     time.Time
+				}
 			}
 		}
 	}
@@ -80,7 +84,7 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 		n := Node{Name: i.Metadata.Name, Reason: "no status yet"}
 		for _, cond := range i.Status.Conditions {
 			if cond.Type == "Ready" {
-				n.Ready, n.Reason = cond.Status == "True", cond.Message
+				n.Ready, n.Reason, n.Heartbeat = cond.Status == "True", cond.Message, cond.LastHeartbeatTime
 			}
 		}
 		if n.Ready {
@@ -91,8 +95,9 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	return out, nil
 }
 
-// NodesReady is nil when all the named nodes are ready.
-func (c *Client) NodesReady(ctx context.Context, names []string) error {
+// NodesReady is nil when all the named nodes are ready by a heartbeat that is not older than since: after a crash, the API
+// still has what the last kubelet said.
+func (c *Client) NodesReady(ctx context.Context, names []string, since time.Time) error {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
 		return err
@@ -106,26 +111,9 @@ func (c *Client) NodesReady(ctx context.Context, names []string) error {
 			return fmt.Errorf("node %s has not registered", name)
 		} else if !n.Ready {
 			return fmt.Errorf("node %s is not ready: %s", name, n.Reason)
+		} else if n.Heartbeat.Before(since.Truncate(time.Second)) {
+			return fmt.Errorf("node %s has not reported since %s", name, n.Heartbeat.UTC().Format(time.TimeOnly))
 		}
-	}
-	return nil
-}
-
-// DeploymentReady is nil when the newest version of a Deployment has an available replica.
-func (c *Client) DeploymentReady(ctx context.Context, namespace, name string) error {
-	var d struct {
-		Metadata struct{ Generation int64 }
-		Status   struct {
-			ObservedGeneration int64
-			AvailableReplicas  int
-			UpdatedReplicas    int
-		}
-	}
-	if err := c.get(ctx, "/apis/apps/v1/namespaces/"+namespace+"/deployments/"+name, &d); err != nil {
-		return err
-	}
-	if d.Status.ObservedGeneration < d.Metadata.Generation || d.Status.AvailableReplicas < 1 || d.Status.UpdatedReplicas < 1 {
-		return fmt.Errorf("deployment %s/%s has no available replica", namespace, name)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -32,14 +33,17 @@ func serve(t *testing.T, h http.HandlerFunc) *Client {
 func TestNodesReady(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"items":[
-			{"metadata":{"name":"a"},"status":{"conditions":[{"type":"Ready","status":"True","message":"fine"}]}},
+			{"metadata":{"name":"a"},"status":{"conditions":[{"type":"Ready","status":"True","message":"fine","lastHeartbeatTime":"2026-01-02T03:04:05Z"}]}},
 			{"metadata":{"name":"b"},"status":{"conditions":[{"type":"Ready","status":"False","message":"no network plugin"}]}}]}`)
 	})
 	for names, want := range map[string]string{"a": "", "a b": "no network plugin", "a c": "not registered"} {
-		err := c.NodesReady(t.Context(), strings.Fields(names))
+		err := c.NodesReady(t.Context(), strings.Fields(names), time.Date(2026, 1, 2, 3, 4, 5, 9, time.UTC))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("NodesReady(%s) = %v, want %q", names, err, want)
 		}
+	}
+	if err := c.NodesReady(t.Context(), []string{"a"}, time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)); err == nil {
+		t.Error("an old heartbeat counts as ready")
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *Supervisor) Start(ctx context.Context, p Part) error {
 	r := s.parts[p.Name]
 	s.mu.Unlock()
 	if r == nil {
-		proc, err := s.adoptOrStart(ctx, p)
+		proc, since, err := s.adoptOrStart(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *Supervisor) Start(ctx context.Context, p Part) error {
 		s.update(func() {
 			s.parts[p.Name] = r
 			s.state.Parts = append(s.state.Parts, PartState{
-				Name: p.Name, Node: p.Node, State: Running, Process: proc.ID, Since: time.Now(), Log: p.Spec.Log,
+				Name: p.Name, Node: p.Node, State: Running, Process: proc.ID, Since: since, Log: p.Spec.Log,
 			})
 			slices.SortFunc(s.state.Parts, func(a, b PartState) int { return strings.Compare(a.Name, b.Name) })
 		})
@@ -188,6 +188,7 @@ func (s *Supervisor) awaitReady(ctx context.Context, p Part) error {
 type record struct {
 	Process process.ID `json:"process"`
 	Version string     `json:"version"`
+	Since   time.Time  `json:"since"`
 }
 
 func (s *Supervisor) recordFile(part string) string {
@@ -218,20 +219,34 @@ func (p Part) version() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (s *Supervisor) adoptOrStart(ctx context.Context, p Part) (*process.Process, error) {
+func (s *Supervisor) adoptOrStart(ctx context.Context, p Part) (*process.Process, time.Time, error) {
 	if r, ok := readRecord(s.recordFile(p.Name)); ok {
 		if proc, alive := process.Adopt(r.Process); alive {
 			if r.Version == p.version() {
 				s.log.Info("took over", "part", p.Name, "pid", proc.PID)
-				return proc, nil
+				return proc, r.Since, nil
 			}
 			s.log.Info("replacing", "part", p.Name, "pid", proc.PID)
 			if err := proc.Stop(ctx, p.Grace); err != nil {
-				return nil, err
+				return nil, time.Time{}, err
 			}
 		}
 	}
-	return s.launch(p)
+	now := time.Now()
+	proc, err := s.launch(p)
+	return proc, now, err
+}
+
+// Since is when a part's running process was started; zero if it has none.
+func (s *Supervisor) Since(part string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.state.Parts {
+		if p.Name == part {
+			return p.Since
+		}
+	}
+	return time.Time{}
 }
 
 func (s *Supervisor) launch(p Part) (*process.Process, error) {
@@ -240,7 +255,7 @@ func (s *Supervisor) launch(p Part) (*process.Process, error) {
 		return nil, err
 	}
 	s.log.Info("started", "part", p.Name, "pid", proc.PID)
-	if err := WriteJSON(s.recordFile(p.Name), record{Process: proc.ID, Version: p.version()}); err != nil {
+	if err := WriteJSON(s.recordFile(p.Name), record{Process: proc.ID, Version: p.version(), Since: time.Now()}); err != nil {
 		return nil, fmt.Errorf("recording the process of %s: %w", p.Name, err)
 	}
 	return proc, nil
