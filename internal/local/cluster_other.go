@@ -42,7 +42,7 @@ func (r *runner) steps() ([]supervisor.Step, error) {
 	return []supervisor.Step{r.serverStep()}, nil
 }
 
-func removeCluster(context.Context, Folder, Config) error { return errLinux }
+func clusterDown(context.Context, Folder, Config) []downStep { return nil }
 
 // LoadImages is for own clusters only.
 func LoadImages(context.Context, Folder, []string, io.Writer) error { return errLinux }

@@ -35,22 +35,28 @@ func Down(ctx context.Context, f Folder, keepData bool, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	start := time.Now()
-	if err := stopSupervisor(ctx, f, keepData); err != nil {
-		return err
-	}
-	if err := stopRecorded(ctx, f); err != nil {
-		return err
+	steps := []downStep{
+		{"supervisor", func() error { return stopSupervisor(ctx, f, keepData) }},
+		{"components", func() error { return stopRecorded(ctx, f) }},
 	}
 	if !c.External() {
-		if err := removeCluster(ctx, f, c); err != nil {
-			return err
-		}
+		steps = append(steps, clusterDown(ctx, f, c)...)
 	}
-	if err := removeFiles(f, keepData); err != nil {
-		return fmt.Errorf("removing files: %w", err)
+	steps = append(steps, downStep{"files", func() error { return removeFiles(f, keepData) }})
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.run(); err != nil {
+			return fmt.Errorf("taking down %s: %w", s.title, err)
+		}
+		fmt.Fprintf(out, "  ✓ %-26s %6s\n", s.title, seconds(time.Since(began)))
 	}
 	fmt.Fprintf(out, "Down in %s\n", seconds(time.Since(start)))
 	return nil
+}
+
+type downStep struct {
+	title string
+	run   func() error
 }
 
 // stopSupervisor ends the supervisor. With keep it stops its parts in order first, so that they can write to the end.

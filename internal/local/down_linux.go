@@ -3,25 +3,24 @@ package local
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"fairlead.dev/fairlead/internal/local/kernel"
 )
 
-// removeCluster removes processes, then what they used, in the order in which the kernel lets go of it.
-func removeCluster(ctx context.Context, f Folder, c Config) error {
+// clusterDown removes processes, then what they used, in the order in which the kernel lets go of it.
+func clusterDown(ctx context.Context, f Folder, c Config) []downStep {
 	scope := kernel.ScopeOf(string(f))
-	if err := scope.KillAll(ctx); err != nil {
-		return fmt.Errorf("ending the cluster's processes: %w", err)
+	return []downStep{
+		{"pods", func() error { return scope.KillAll(ctx) }},
+		{"mounts", func() error { return kernel.UnmountBelow(string(f)) }},
+		{"network", func() error {
+			err := kernel.Network{Scope: scope, Plan: c.Plan, Nodes: c.Nodes}.Remove(ctx)
+			if !c.HadNetns {
+				err = errors.Join(err, kernel.RemoveNetnsDir())
+			}
+			return err
+		}},
+		{"cgroups", func() error { return scope.RemoveCgroups(ctx) }},
+		{"kernel settings", func() error { return kernel.RestoreSysctls(c.Sysctls) }},
 	}
-	err := errors.Join(
-		kernel.UnmountBelow(string(f)),
-		kernel.Network{Scope: scope, Plan: c.Plan, Nodes: c.Nodes}.Remove(ctx),
-		scope.RemoveCgroups(ctx),
-		kernel.RestoreSysctls(c.Sysctls),
-	)
-	if !c.HadNetns {
-		err = errors.Join(err, kernel.RemoveNetnsDir())
-	}
-	return err
 }

@@ -56,6 +56,8 @@ var rootfsScript = []string{
 	"--variant=minbase", "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
 	"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
 	"--dpkgopt=path-exclude=/usr/share/info/*", "--dpkgopt=path-exclude=/usr/share/lintian/*",
+	"--dpkgopt=path-exclude=/usr/lib/python3/dist-packages/*/tests/*", "--dpkgopt=path-exclude=/usr/share/perl/*",
+	"--dpkgopt=path-exclude=/usr/lib/x86_64-linux-gnu/perl/*",
 	"--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", "--format=tar",
 }
 
