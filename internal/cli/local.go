@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/internal/cli/output"
 	"fairlead.dev/fairlead/internal/local"
 )
 
@@ -118,30 +118,38 @@ in the cache. With --keep-data the next up continues where this one ended.`,
 
 func localStatus() *cobra.Command {
 	c := &cobra.Command{
-		Use: "status", Short: "Show what of the local cluster runs", Args: cobra.NoArgs, Example: "  fairlead status\n  fairlead status -o json",
+		Use: "status", Short: "Show what of the local cluster runs", Args: cobra.NoArgs,
+		Example: "  fairlead status\n  fairlead status -o json\n  fairlead status --query kubeconfig -o tsv",
 	}
 	folder := dataDirFlag(c)
-	format := c.Flags().StringP("output", "o", "table", "output `format`: table, json")
+	format := c.Flags().StringP("output", "o", "table", "output `format`: "+strings.Join(output.Formats, ", "))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		f, err := folder()
 		if err != nil {
+			return err
+		}
+		options := output.Options{Format: *format, Query: inheritedQuery(cmd)}
+		if err := options.Check(); err != nil {
 			return err
 		}
 		s, err := local.ReadStatus(cmd.Context(), f)
 		if err != nil {
 			return err
 		}
-		switch *format {
-		case "json":
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			return e.Encode(s)
-		case "table":
+		if *format == "table" && options.Query == "" {
 			return statusTable(cmd.OutOrStdout(), s, time.Now())
 		}
-		return fmt.Errorf("argument --output/-o: invalid choice: %q (choose from table, json)", *format)
+		return output.Write(cmd.OutOrStdout(), s, options)
 	}
 	return c
+}
+
+// inheritedQuery is the value of the root command's --query, if it has one.
+func inheritedQuery(cmd *cobra.Command) string {
+	if f := cmd.Flag("query"); f != nil {
+		return f.Value.String()
+	}
+	return ""
 }
 
 func statusTable(out io.Writer, s local.Status, now time.Time) error {

@@ -58,10 +58,11 @@ func (r *runner) steps() ([]supervisor.Step, error) {
 		step("etcd", "etcd", func(ctx context.Context) error { return r.super.Start(ctx, r.etcd()) }, "prepare"),
 		step("apiserver", "Kubernetes API", func(ctx context.Context) error { return r.super.Start(ctx, r.apiserver()) }, "prepare"),
 		step("controllers", "scheduler and controllers", r.startControllers, "apiserver"),
+		step("ready", "Kubernetes' own roles", r.awaitAPI, "apiserver"),
 		step("runtime", "container runtime", r.eachNode(r.startContainerd), "prepare"),
 		step("system-images", "images of the cluster", r.eachNode(r.loadSystemImages), "runtime"),
 		step("nodes", fmt.Sprintf("%d node%s", r.config.Nodes, plural(r.config.Nodes)), r.startNodes, "apiserver", "runtime"),
-		step("dns", "cluster DNS", r.startDNS, "nodes", "controllers", "system-images"),
+		step("dns", "cluster DNS", r.startDNS, "ready", "nodes", "system-images"),
 		step("images", "images of Fairlead", r.eachNode(r.loadImages), "system-images"),
 	}
 	if r.config.Server != "" {
@@ -131,7 +132,10 @@ func (r *runner) prepare(ctx context.Context) error {
 }
 
 func (r *runner) network() kernel.Network {
-	return kernel.Network{Scope: kernel.ScopeOf(string(r.folder)), Plan: r.config.Plan, Nodes: r.config.Nodes, Internet: r.config.Internet}
+	return kernel.Network{
+		Scope: kernel.ScopeOf(string(r.folder)), Plan: r.config.Plan, Nodes: r.config.Nodes, Internet: r.config.Internet,
+		Forwards: kernel.Forwarded(r.config.Sysctls),
+	}
 }
 
 func (r *runner) pki(file string) string { return r.folder.Path("pki", file) }
@@ -305,9 +309,13 @@ func (r *runner) apiserver() supervisor.Part {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file="+r.pki("front-proxy.crt"), "--proxy-client-key-file="+r.pki("front-proxy.key"),
 		"--profiling=false", "--cert-dir="+r.folder.Path("run"))
-	p.Ready = func(ctx context.Context) error { return r.api.Ready(ctx) }
+	p.Ready = func(ctx context.Context) error { return r.api.Serving(ctx) }
 	return p
 }
+
+// awaitAPI waits until the API has made what it needs itself (roles, priorities, namespaces). Kubelets and controllers
+// start meanwhile; they do not need it to begin.
+func (r *runner) awaitAPI(ctx context.Context) error { return poll(ctx, 60*time.Second, r.api.Ready) }
 
 func (r *runner) startControllers(ctx context.Context) error {
 	c := r.config
@@ -316,11 +324,11 @@ func (r *runner) startControllers(ctx context.Context) error {
 		"--authorization-kubeconfig="+r.pki("controller-manager.kubeconfig"), "--service-account-private-key-file="+r.pki("sa.key"),
 		"--root-ca-file="+r.pki("ca.crt"), "--cluster-signing-cert-file="+r.pki("ca.crt"), "--cluster-signing-key-file="+r.pki("ca.key"),
 		"--requestheader-client-ca-file="+r.pki("front-proxy-ca.crt"), "--use-service-account-credentials=true", "--leader-elect=false",
-		"--allocate-node-cidrs=false", "--cluster-cidr="+c.Plan.Pods().String(), "--service-cluster-ip-range="+c.Plan.Services().String(),
+		"--kube-api-qps=200", "--kube-api-burst=400", "--allocate-node-cidrs=false", "--cluster-cidr="+c.Plan.Pods().String(), "--service-cluster-ip-range="+c.Plan.Services().String(),
 		"--bind-address=127.0.0.1", "--profiling=false", "--cert-dir="+r.folder.Path("run"))
 	scheduler := r.part("kube-scheduler", 0, tierAPI,
 		"--kubeconfig="+r.pki("scheduler.kubeconfig"), "--authentication-kubeconfig="+r.pki("scheduler.kubeconfig"),
-		"--authorization-kubeconfig="+r.pki("scheduler.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1",
+		"--authorization-kubeconfig="+r.pki("scheduler.kubeconfig"), "--kube-api-qps=200", "--kube-api-burst=400", "--leader-elect=false", "--bind-address=127.0.0.1",
 		"--profiling=false", "--cert-dir="+r.folder.Path("run"))
 	return errors.Join(r.super.Start(ctx, manager), r.super.Start(ctx, scheduler))
 }

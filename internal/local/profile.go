@@ -25,7 +25,7 @@ var OnReady func(ctx context.Context, p Profile) error
 
 // readProfile takes the credentials that the server wrote for its first administrator.
 func readProfile(f Folder, c Config) (Profile, error) {
-	p := Profile{Endpoint: c.URL(), CAFile: f.Path("server", "ca.crt"), Kubeconfig: f.Kubeconfig()}
+	p := Profile{Endpoint: c.URL(), Kubeconfig: f.Kubeconfig()}
 	if c.External() {
 		p.Kubeconfig = c.Kubeconfig
 	}
@@ -38,10 +38,12 @@ func readProfile(f Folder, c Config) (Profile, error) {
 		ClientID       string `json:"clientId"`
 		ClientSecret   string `json:"clientSecret"`
 		SubscriptionID string `json:"subscriptionId"`
+		CAFile         string `json:"caFile"`
 	}
 	if err := json.Unmarshal(data, &admin); err != nil {
 		return p, fmt.Errorf("reading the administrator's credentials: %w", err)
 	}
-	p.TenantID, p.ClientID, p.ClientSecret, p.SubscriptionID = admin.TenantID, admin.ClientID, admin.ClientSecret, admin.SubscriptionID
+	p.TenantID, p.SubscriptionID, p.CAFile = admin.TenantID, admin.SubscriptionID, admin.CAFile
+	p.ClientID, p.ClientSecret = admin.ClientID, admin.ClientSecret
 	return p, nil
 }

@@ -103,7 +103,7 @@ func (r *runner) serverPart() supervisor.Part {
 
 // serverReady asks the control plane on the loopback address, which it always listens on.
 func serverReady(ctx context.Context, f Folder, c Config) error {
-	client, err := kubeapi.New(c.URL(), f.Path("server", "ca.crt"), "", "")
+	client, err := kubeapi.New(c.URL(), f.Path("server", "tls", "ca.crt"), "", "")
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,8 @@
 package extension
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -42,10 +42,11 @@ func (w waiter) ready(ctx context.Context, namespace, release string, progress f
 	defer tick.Stop()
 	told := ""
 	var last workloads
+	seen := false
 	for {
 		now, err := w.list(timeout, namespace, release)
 		if err == nil {
-			last = now
+			last, seen = now, true
 			missing := now.unready()
 			if len(missing) == 0 {
 				return nil
@@ -64,8 +65,8 @@ func (w waiter) ready(ctx context.Context, namespace, release string, progress f
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("looking at the pods of release %s/%s: %w", namespace, release, err)
+			if !seen {
+				return fmt.Errorf("looking at the pods of release %s/%s: %w", namespace, release, cmp.Or(err, timeout.Err()))
 			}
 			why := w.explain(ctx, last.unready(), last.problems())
 			return &errNotReady{fmt.Sprintf("timed out waiting for the condition after %s: %s", w.deadline, why)}

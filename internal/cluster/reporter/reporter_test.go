@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -176,8 +177,26 @@ func newClient(t *testing.T, cluster *kubetest.Cluster) client.Client {
 		if err := c.Create(t.Context(), &crd); err != nil {
 			t.Fatal(err)
 		}
+		awaitServed(t, c, crd.Spec.Names.Kind)
 	}
 	return c
+}
+
+// awaitServed waits until the API server serves a new kind.
+func awaitServed(t *testing.T, c client.Client, kind string) {
+	t.Helper()
+	timeout, tick := time.After(time.Minute), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := c.RESTMapper().RESTMapping(schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: kind}); err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("%s is not served", kind)
+		}
+	}
 }
 
 // await reads values until one of the key satisfies ok.

@@ -52,13 +52,14 @@ func FindDebian(name string) (Debian, error) {
 
 // rootfsScript is what mmdebstrap is told besides the packages; it is part of the image's key. scipy depends on a
 // compiler (500 MB with its headers) that it needs only to compile; a package that stands for it keeps it out.
+//
+// What usrmerge would do afterwards with the help of all of Perl is done before the first package is unpacked.
 var rootfsScript = []string{
 	"--variant=minbase", "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
 	"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
 	"--dpkgopt=path-exclude=/usr/share/info/*", "--dpkgopt=path-exclude=/usr/share/lintian/*",
-	"--dpkgopt=path-exclude=/usr/lib/python3/dist-packages/*/tests/*", "--dpkgopt=path-exclude=/usr/share/perl/*",
-	"--dpkgopt=path-exclude=/usr/lib/x86_64-linux-gnu/perl/*",
-	"--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", "--format=tar",
+	`--customize-hook=find "$1/usr/lib/python3/dist-packages" -type d -name tests -prune -exec rm -r {} +`,
+	"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--include=usr-is-merged", "--format=tar",
 }
 
 const standIn = `Package: fairlead-no-compiler
@@ -95,11 +96,18 @@ func (d Debian) Make(ctx context.Context, cacheDir string) (Archive, bool, error
 func (d Debian) build(ctx context.Context, dir string) error {
 	rootfs := filepath.Join(dir, "rootfs.tar")
 	defer os.Remove(rootfs)
-	deb, err := makeStandIn(ctx, dir)
+	// apt wants the package at the same place inside and outside; a short one below /tmp leaves no trace in the image.
+	tmp, err := os.MkdirTemp("/tmp", "fairlead-")
 	if err != nil {
 		return err
 	}
-	args := append(slices.Clone(rootfsScript), "--include="+strings.Join(append(slices.Clone(d.Packages), deb), ","))
+	defer os.RemoveAll(tmp)
+	deb, err := makeStandIn(ctx, tmp)
+	if err != nil {
+		return err
+	}
+	args := append(slices.Clone(rootfsScript), "--include="+strings.Join(append(slices.Clone(d.Packages), deb), ","),
+		fmt.Sprintf(`--setup-hook=mkdir -p "$1%s" && cp %s "$1%s/"`, tmp, deb, tmp), fmt.Sprintf(`--customize-hook=rm -r "$1%s"`, tmp))
 	args = append(args, aptProxy(ctx)...)
 	args = append(args, suite, rootfs)
 	if m := os.Getenv("FAIRLEAD_DEBIAN_MIRROR"); m != "" {
@@ -121,7 +129,7 @@ func makeStandIn(ctx context.Context, dir string) (string, error) {
 	if err := os.WriteFile(filepath.Join(src, "DEBIAN", "control"), []byte(standIn), 0o644); err != nil {
 		return "", err
 	}
-	const deb = "./fairlead-no-compiler.deb"
+	deb := filepath.Join(dir, "fairlead-no-compiler.deb")
 	return deb, run(ctx, dir, "dpkg-deb", "--root-owner-group", "--build", src, deb)
 }
 
@@ -142,8 +150,17 @@ func run(ctx context.Context, dir, program string, args ...string) error {
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
 	if err := cmd.Run(); err != nil {
-		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
-		return fmt.Errorf("running %s: %w: %s", filepath.Base(program), err, strings.Join(lines[max(0, len(lines)-5):], "\n"))
+		return fmt.Errorf("running %s: %w: %s", filepath.Base(program), err, worst(text.String()))
 	}
 	return nil
+}
+
+// worst takes the lines of a program's output that say what went wrong: those marked as errors, else the last ones.
+func worst(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	marked := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, "E:") })
+	if len(marked) > 0 {
+		return strings.Join(marked[:min(8, len(marked))], "\n")
+	}
+	return strings.Join(lines[max(0, len(lines)-8):], "\n")
 }

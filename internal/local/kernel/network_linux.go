@@ -28,7 +28,11 @@ type Network struct {
 	Plan     netplan.Plan
 	Nodes    int
 	Internet bool // let nodes and pods reach what the machine reaches
+	Forwards bool // the machine forwarded packets before the cluster was
 }
+
+// Forwarded says whether the machine forwarded packets when its settings were saved.
+func Forwarded(saved map[string]string) bool { return saved[ipForward] == "1" }
 
 // Build makes namespaces, links, addresses and routes. What is there already stays as it is.
 //
@@ -56,7 +60,7 @@ func (n Network) Build(ctx context.Context) error {
 	if n.Internet {
 		return n.openUplink(ctx)
 	}
-	return nil
+	return n.closeUplink(ctx)
 }
 
 func (n Network) buildNode(ctx context.Context, i int, mtu string) error {
@@ -101,7 +105,7 @@ func (n Network) buildRoutes(ctx context.Context) error {
 	return ipAll(ctx, cmds)
 }
 
-// sysctls sets what a router needs. IPv6 is off: the plan has no such addresses, and links come up faster without.
+// sysctls sets what a router needs.
 func (n Network) sysctls(i int) error {
 	return Namespaces{Net: n.Scope.NetnsFile(i)}.Do(func() error {
 		return setSysctls(map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/send_redirects": "0"})
@@ -112,7 +116,7 @@ func (n Network) sysctls(i int) error {
 // Where the machine did not forward packets before, it still forwards none but the cluster's.
 func (n Network) openUplink(ctx context.Context) error {
 	only := ""
-	if v, _ := readSysctl(ipForward); v == "0" {
+	if !n.Forwards {
 		only = fmt.Sprintf("iifname != %q oifname != %q drop;", n.Scope.HostLink(), n.Scope.HostLink())
 	}
 	rules := fmt.Sprintf(`table ip %[1]s
@@ -130,15 +134,23 @@ table ip %[1]s {
   }
 }
 `, n.Scope.Table(), n.Plan.Base, n.Scope.HostLink(), only)
-	if v, _ := readSysctl(ipForward); v == "1" && tableExists(ctx, n.Scope.Table()) {
-		return nil // made by an earlier start, which knew what the machine did before
-	}
 	cmd := exec.CommandContext(ctx, tool("nft"), "-f", "-")
 	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("letting pods out with nft: %w: %s (start with --internet=false to do without)", err, bytes.TrimSpace(out))
 	}
 	return setSysctls(map[string]string{ipForward: "1"})
+}
+
+// closeUplink keeps nodes and pods in.
+func (n Network) closeUplink(ctx context.Context) error {
+	if tool("nft") == "" || !tableExists(ctx, n.Scope.Table()) {
+		return nil
+	}
+	if out, err := exec.CommandContext(ctx, tool("nft"), "delete", "table", "ip", n.Scope.Table()).CombinedOutput(); err != nil {
+		return fmt.Errorf("removing the nftables table: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 const ipForward = "net/ipv4/ip_forward"
@@ -153,11 +165,7 @@ func (n Network) Remove(ctx context.Context) error {
 	if hasLink(ctx, "", n.Scope.HostLink()) {
 		errs = append(errs, ipAll(ctx, [][]string{{"link", "del", n.Scope.HostLink()}}))
 	}
-	if tool("nft") != "" && tableExists(ctx, n.Scope.Table()) {
-		if out, err := exec.CommandContext(ctx, tool("nft"), "delete", "table", "ip", n.Scope.Table()).CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("removing the nftables table: %w: %s", err, bytes.TrimSpace(out)))
-		}
-	}
+	errs = append(errs, n.closeUplink(ctx))
 	files, err := filepath.Glob(filepath.Join(netnsDir, n.Scope.Name()+"-*"))
 	errs = append(errs, err)
 	for _, f := range files {

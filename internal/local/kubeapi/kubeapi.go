@@ -55,6 +55,12 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
+// Serving is nil when the API answers at all.
+func (c *Client) Serving(ctx context.Context) error {
+	_, err := c.do(ctx, http.MethodGet, "/version", "", nil)
+	return err
+}
+
 // Node is a node's name and whether Kubernetes calls it ready, else why not. Heartbeat is when its kubelet last said so.
 type Node struct {
 	Name      string    `json:"name"`

@@ -167,7 +167,7 @@ func (s *Supervisor) awaitReady(ctx context.Context, p Part) error {
 		return nil
 	}
 	var last error
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, nil)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		try, end := context.WithTimeout(ctx, 2*time.Second)
@@ -176,7 +176,7 @@ func (s *Supervisor) awaitReady(ctx context.Context, p Part) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || last == nil { // the end of waiting is no reason
 			last = err
 		}
 		if wait(ctx, pollReady) != nil {

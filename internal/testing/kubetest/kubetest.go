@@ -219,4 +219,3 @@ func writeKubeconfig(path string, cfg *rest.Config) error {
 		CurrentContext: "test",
 	}, path)
 }
-
