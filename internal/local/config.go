@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -133,7 +134,7 @@ func (o Options) configure(old Config, exists bool) (Config, error) {
 	if o.Port != 0 {
 		c.Port = o.Port
 	} else if c.Port == 0 {
-		c.Port = DefaultPort
+		c.Port = freePort(DefaultPort, isFree)
 	}
 	c.Internet, c.Server, c.PublicURL, c.Images = o.Internet, o.Server, o.PublicURL, o.Images
 	if o.Kubeconfig != "" {
@@ -147,6 +148,24 @@ func (o Options) configure(old Config, exists bool) (Config, error) {
 		c.Kubeconfig = abs
 	}
 	return c, o.locate(&c)
+}
+
+// freePort is the first of the ten ports from first on that nothing listens on, or first if all are taken.
+func freePort(first int, free func(int) bool) int {
+	for p := first; p < first+10; p++ {
+		if free(p) {
+			return p
+		}
+	}
+	return first
+}
+
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 // locate finds programs and the cache, and stamps the programs.

@@ -46,14 +46,14 @@ func TestConfigure(t *testing.T) {
 		wantPort  int
 		wantErr   string
 	}{
-		"first time":                  {options: Options{}, wantNodes: 1, wantPort: DefaultPort},
+		"first time":                  {options: Options{}, wantNodes: 1},
 		"as it was":                   {options: Options{}, old: three, exists: true, wantNodes: 3, wantPort: 9000},
 		"grows":                       {options: Options{Nodes: 5}, old: three, exists: true, wantNodes: 5, wantPort: 9000},
 		"does not shrink":             {options: Options{Nodes: 1}, old: three, exists: true, wantErr: "--nodes 1: the cluster has 3 nodes"},
 		"too many":                    {options: Options{Nodes: 51}, wantErr: "--nodes 51: want 1 to 50"},
 		"another kind of cluster":     {options: Options{Kubeconfig: kubeconfig}, old: three, exists: true, wantErr: "run `fairlead down` first"},
 		"a kubeconfig that is not":    {options: Options{Kubeconfig: kubeconfig + "x"}, wantErr: "--kubeconfig"},
-		"existing cluster":            {options: Options{Kubeconfig: kubeconfig}, wantNodes: 1, wantPort: DefaultPort},
+		"existing cluster":            {options: Options{Kubeconfig: kubeconfig}, wantNodes: 1},
 		"existing cluster once more":  {options: Options{Kubeconfig: kubeconfig}, old: Config{Kubeconfig: kubeconfig, Port: 1234}, exists: true, wantNodes: 1, wantPort: 1234},
 		"another port":                {options: Options{Port: 7000}, old: three, exists: true, wantNodes: 3, wantPort: 7000},
 		"programs that are not built": {options: Options{Components: []string{"/nowhere"}}, wantErr: "not built"},
@@ -69,7 +69,7 @@ func TestConfigure(t *testing.T) {
 			if (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
-			if err == nil && (c.Nodes != tt.wantNodes || c.Port != tt.wantPort) {
+			if err == nil && (c.Nodes != tt.wantNodes || tt.wantPort != 0 && c.Port != tt.wantPort || c.Port == 0) {
 				t.Errorf("nodes %d port %d, want %d and %d", c.Nodes, c.Port, tt.wantNodes, tt.wantPort)
 			}
 		})
@@ -187,5 +187,22 @@ func TestURL(t *testing.T) {
 	c.PublicURL = "https://example.com"
 	if got := c.URL(); got != "https://example.com" || urlHost(got) != "" {
 		t.Errorf("URL %s, host %q", got, urlHost(got))
+	}
+}
+
+func TestFreePort(t *testing.T) {
+	for name, tt := range map[string]struct {
+		free func(int) bool
+		want int
+	}{
+		"the first":        {func(int) bool { return true }, 100},
+		"the next":         {func(p int) bool { return p > 101 }, 102},
+		"all are in use":   {func(int) bool { return false }, 100},
+		"not beyond ten":   {func(p int) bool { return p == 110 }, 100},
+		"the last of them": {func(p int) bool { return p == 109 }, 109},
+	} {
+		if got := freePort(100, tt.free); got != tt.want {
+			t.Errorf("%s: port %d, want %d", name, got, tt.want)
+		}
 	}
 }

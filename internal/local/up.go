@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -132,13 +133,16 @@ func follow(ctx context.Context, f Folder, hash string, started time.Time, out i
 				fmt.Fprintf(out, "Ready in %s\n", seconds(time.Since(started)))
 				return nil
 			}
+			if slices.ContainsFunc(st.Parts, hopeless) {
+				return notReady(errHopeless, f, st)
+			}
 		}
 		if st.Config != hash && time.Since(started) > 3*time.Second && !isHeld(f) {
 			return fmt.Errorf("the supervisor did not start: %s", tail(f.Log("supervisor"), 5))
 		}
 		select {
 		case <-ctx.Done():
-			return notReady(ctx, f, st)
+			return notReady(context.Cause(ctx), f, st)
 		case <-time.After(30 * time.Millisecond):
 		}
 	}
@@ -156,10 +160,15 @@ func tell(out io.Writer, st supervisor.State, told map[string]bool) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
+var errHopeless = errors.New("a component does not stay up")
+
+// hopeless: it was started again several times and never ran for long, so waiting longer helps nobody.
+func hopeless(p supervisor.PartState) bool { return p.State == supervisor.Backoff && p.Restarts >= 6 }
+
 // notReady says what was waited for, with the last lines of logs of parts that do not stay up.
-func notReady(ctx context.Context, f Folder, st supervisor.State) error {
+func notReady(why error, f Folder, st supervisor.State) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "not ready: %v", context.Cause(ctx))
+	fmt.Fprintf(&b, "not ready: %v", why)
 	for _, p := range st.Pending() {
 		fmt.Fprintf(&b, "\n  waiting for %s", p)
 	}

@@ -78,7 +78,7 @@ func defaultType() *instanceType {
 }
 
 func aJobSet(edit ...func(*jobset.JobSet)) *jobset.JobSet {
-	js := &jobset.JobSet{ObjectMeta: metav1.ObjectMeta{Name: testID, Namespace: "ml"}}
+	js := &jobset.JobSet{ObjectMeta: metav1.ObjectMeta{Name: jobSetName(testID), Namespace: "ml"}}
 	for _, e := range edit {
 		e(js)
 	}

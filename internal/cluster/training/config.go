@@ -1,7 +1,7 @@
 // Package training is aml-operator: it turns every AmlJob into a JobSet and tells in the AmlJob's status how far it is and
 // why it waits. Observing reads the cluster, deciding is a pure function, acting writes what it says and the status once.
 //
-//	AmlJob ─▶ ConfigMap <id> (job.json), Service <id>-svc (gangs), NetworkPolicy <id>, JobSet <id> ─▶ Job <id>-worker-0 ─▶ pods
+//	AmlJob ─▶ ConfigMap <id> (job.json), Service job-<id>-svc (gangs), NetworkPolicy <id>, JobSet job-<id> ─▶ Job job-<id>-worker-0 ─▶ pods
 //
 //	Queued ─▶ Preparing ─▶ Running ─▶ Finalizing ─▶ Completed │ Failed │ Canceled
 //	  ▲──────── a node was lost and restarts are left ────┘

@@ -123,7 +123,7 @@ func (r *reconciler) act(ctx context.Context, w world, d *decision) error {
 	case actDelete:
 		err := r.client.Delete(ctx, w.jobSet, client.PropagationPolicy("Foreground"), client.Preconditions{UID: &w.jobSet.UID})
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting JobSet %s/%s: %w", w.job.Namespace, w.job.Name, err)
+			return fmt.Errorf("deleting JobSet %s/%s: %w", w.jobSet.Namespace, w.jobSet.Name, err)
 		}
 	}
 	return nil

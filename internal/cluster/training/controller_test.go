@@ -151,9 +151,9 @@ func (s *stage) state(name, state, reason string) *v1alpha1.AmlJob {
 	})
 }
 
-func (s *stage) jobSet(name string) *jobset.JobSet {
+func (s *stage) jobSet(id string) *jobset.JobSet {
 	s.t.Helper()
-	js := &jobset.JobSet{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ml"}}
+	js := &jobset.JobSet{ObjectMeta: metav1.ObjectMeta{Name: jobSetName(id), Namespace: "ml"}}
 	return until(s, js, &jobset.JobSetList{}, func(*jobset.JobSet) bool { return true })
 }
 
@@ -198,7 +198,7 @@ func TestController(t *testing.T) {
 		s.jobSet(id)
 		s.state(id, StateQueued, ReasonPodPending)
 		owned := []client.Object{&corev1.ConfigMap{}, &corev1.Service{}, &networkingv1.NetworkPolicy{}}
-		for i, name := range []string{id, id + "-svc", id} {
+		for i, name := range []string{id, "job-" + id + "-svc", id} {
 			s.must(s.c.Get(t.Context(), types.NamespacedName{Namespace: "ml", Name: name}, owned[i]))
 			if o := owned[i].GetOwnerReferences(); len(o) != 1 || o[0].Kind != "AmlJob" {
 				t.Errorf("%T is owned by %v", owned[i], o)

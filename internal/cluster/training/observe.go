@@ -68,6 +68,7 @@ func (r *reconciler) instanceType(ctx context.Context, name string) (*instanceTy
 // jobSet reads from the cache, and asks the API server when the cache lacks a JobSet that was made: the cache may be behind,
 // and a job must not fail for that.
 func (r *reconciler) jobSet(ctx context.Context, key types.NamespacedName, created bool) (*jobset.JobSet, error) {
+	key.Name = jobSetName(key.Name)
 	var js jobset.JobSet
 	err := r.client.Get(ctx, key, &js)
 	if apierrors.IsNotFound(err) && created {

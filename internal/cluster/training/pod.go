@@ -106,7 +106,7 @@ func renderEnv(job *v1alpha1.AmlJob) []corev1.EnvVar {
 	}
 	if job.Spec.Job.InstanceCount > 1 {
 		env = append(env, corev1.EnvVar{Name: podenv.Hosts,
-			Value: fmt.Sprintf("%s-%s-0-%s.%s", job.Name, workerJob, podenv.HostRank, serviceName(job))})
+			Value: fmt.Sprintf("%s-%s-0-%s.%s", jobSetName(job.Name), workerJob, podenv.HostRank, serviceName(job))})
 	}
 	return env
 }

@@ -83,7 +83,11 @@ func renderConfigMap(job *v1alpha1.AmlJob) *corev1.ConfigMap {
 }
 
 // serviceName is the headless Service that gives the pods of a gang their host names.
-func serviceName(job *v1alpha1.AmlJob) string { return job.Name + "-svc" }
+// jobSetName is a DNS-1035 label, which JobSet and Service ask for: it begins with a letter, as an id may not.
+func jobSetName(id string) string { return "job-" + id }
+
+// serviceName is the headless Service that gives the pods of a gang their names.
+func serviceName(job *v1alpha1.AmlJob) string { return jobSetName(job.Name) + "-svc" }
 
 func renderService(job *v1alpha1.AmlJob) *corev1.Service {
 	return &corev1.Service{
@@ -137,7 +141,7 @@ func renderJobSet(job *v1alpha1.AmlJob, it instanceType, cfg Config) (*jobset.Jo
 		network.Subdomain, network.PublishNotReadyAddresses = serviceName(job), &publish
 	}
 	return &jobset.JobSet{
-		ObjectMeta: objectMeta(job, job.Name, jobLabels(job)),
+		ObjectMeta: objectMeta(job, jobSetName(job.Name), jobLabels(job)),
 		Spec: jobset.JobSetSpec{
 			Network:       network,
 			SuccessPolicy: &jobset.SuccessPolicy{Operator: jobset.OperatorAll},
