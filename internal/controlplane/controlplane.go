@@ -16,6 +16,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/authz"
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/history"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
@@ -147,18 +148,18 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.front = blobs.New(blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate,
 		Authorize: blobs.NewAuthorizer(p.store, p.authz.Check, nil).Authorize, Clock: time.Now, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, TenantID: tenantID, CA: ca, Blobs: p.front,
-		Seal: keys.seal, Open: keys.open, IssueRunToken: p.runToken}
+		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken}
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Log: p.log})
-	hist := history.New(history.Config{Store: p.store, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
+	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
 	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps))
-	desired := p.stream(sync.New(sync.Config{Store: p.store, Authenticate: authenticate, Log: p.log}))
+	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Log: p.log}))
 	p.handler, err = server.New(server.Config{
 		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
 		Public: p.issuer.Register,
 		Ready:  func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
-			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: desired, link.ObservedPath: desired, link.RelayPath: p.stream(p.relay.Handler()),
+			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			history.HistoryPrefix: p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},
 	})

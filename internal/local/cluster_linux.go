@@ -116,7 +116,10 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.linkPrograms(); err != nil {
 		return err
 	}
-	network := r.network()
+	network, err := r.network()
+	if err != nil {
+		return err
+	}
 	if err := network.Build(ctx); err != nil {
 		return err
 	}
@@ -131,11 +134,11 @@ func (r *runner) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (r *runner) network() kernel.Network {
+func (r *runner) network() (kernel.Network, error) {
+	m, err := r.config.machine()
 	return kernel.Network{
-		Scope: kernel.ScopeOf(string(r.folder)), Plan: r.config.Plan, Nodes: r.config.Nodes, Internet: r.config.Internet,
-		Forwards: kernel.Forwarded(r.config.Sysctls),
-	}
+		Scope: kernel.ScopeOf(string(r.folder)), Plan: r.config.Plan, Nodes: r.config.Nodes, Internet: r.config.Internet, Forwards: m.Forwarded(),
+	}, err
 }
 
 func (r *runner) pki(file string) string { return r.folder.Path("pki", file) }

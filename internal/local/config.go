@@ -47,20 +47,19 @@ const DefaultPort = 8440
 
 // Config is what a cluster was brought up with; it is kept in the data folder.
 type Config struct {
-	Nodes      int               `json:"nodes"`
-	Plan       netplan.Plan      `json:"plan"`
-	Internet   bool              `json:"internet"`
-	Server     string            `json:"server,omitempty"`
-	Port       int               `json:"port"`
-	PublicURL  string            `json:"publicUrl,omitempty"`
-	Kubeconfig string            `json:"kubeconfig,omitempty"`
-	Images     []string          `json:"images,omitempty"`
-	Components string            `json:"components,omitempty"`
-	BinDir     string            `json:"binDir,omitempty"`
-	CacheDir   string            `json:"cacheDir"`
-	Sysctls    map[string]string `json:"sysctls,omitempty"`    // as they were before the first start
-	HadNetns   bool              `json:"hadNetns,omitempty"`   // the machine had a folder of named network namespaces
-	Executable string            `json:"executable,omitempty"` // this program
+	Nodes      int             `json:"nodes"`
+	Plan       netplan.Plan    `json:"plan"`
+	Internet   bool            `json:"internet"`
+	Server     string          `json:"server,omitempty"`
+	Port       int             `json:"port"`
+	PublicURL  string          `json:"publicUrl,omitempty"`
+	Kubeconfig string          `json:"kubeconfig,omitempty"`
+	Images     []string        `json:"images,omitempty"`
+	Components string          `json:"components,omitempty"`
+	BinDir     string          `json:"binDir,omitempty"`
+	CacheDir   string          `json:"cacheDir"`
+	Machine    json.RawMessage `json:"machine,omitempty"`    // as it was before the first start
+	Executable string          `json:"executable,omitempty"` // this program
 	// Stamps tell a rebuilt program from the one that runs.
 	Stamps map[string]string `json:"stamps"`
 }
@@ -136,7 +135,10 @@ func (o Options) configure(old Config, exists bool) (Config, error) {
 	} else if c.Port == 0 {
 		c.Port = freePort(DefaultPort, isFree)
 	}
-	c.Internet, c.Server, c.PublicURL, c.Images = o.Internet, o.Server, o.PublicURL, o.Images
+	c.Internet, c.Server, c.Images = o.Internet, o.Server, o.Images
+	if o.PublicURL != "" {
+		c.PublicURL = o.PublicURL
+	}
 	if o.Kubeconfig != "" {
 		abs, err := filepath.Abs(o.Kubeconfig)
 		if err != nil {

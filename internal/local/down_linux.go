@@ -13,14 +13,11 @@ func clusterDown(ctx context.Context, f Folder, c Config) []downStep {
 	return []downStep{
 		{"pods", func() error { return scope.KillAll(ctx) }},
 		{"mounts", func() error { return kernel.UnmountBelow(string(f)) }},
-		{"network", func() error {
-			err := kernel.Network{Scope: scope, Plan: c.Plan, Nodes: c.Nodes}.Remove(ctx)
-			if !c.HadNetns {
-				err = errors.Join(err, kernel.RemoveNetnsDir())
-			}
-			return err
-		}},
+		{"network", func() error { return kernel.Network{Scope: scope, Plan: c.Plan, Nodes: c.Nodes}.Remove(ctx) }},
 		{"cgroups", func() error { return scope.RemoveCgroups(ctx) }},
-		{"kernel settings", func() error { return kernel.RestoreSysctls(c.Sysctls) }},
+		{"kernel settings", func() error {
+			m, err := c.machine()
+			return errors.Join(err, m.Restore())
+		}},
 	}
 }

@@ -76,6 +76,19 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
+func TestConfigure_KeepsPublicURL(t *testing.T) {
+	t.Setenv("FAIRLEAD_CACHE_DIR", t.TempDir())
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(kubeconfig, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := Config{Kubeconfig: kubeconfig, Port: 1234, PublicURL: "https://192.0.2.2:1234"}
+	c, err := Options{Kubeconfig: kubeconfig}.configure(old, true)
+	if err != nil || c.PublicURL != old.PublicURL {
+		t.Errorf("public URL %q, %v; want it to stay %q", c.PublicURL, err, old.PublicURL)
+	}
+}
+
 func TestConfigHash_SeesRebuiltPrograms(t *testing.T) {
 	t.Setenv("FAIRLEAD_CACHE_DIR", t.TempDir())
 	o := Options{Folder: Folder(t.TempDir()), Components: []string{fakePrograms(t)}}

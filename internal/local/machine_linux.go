@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -31,8 +32,22 @@ func (o Options) firstTime(c *Config) error {
 	if c.Plan, err = o.plan(used); err != nil {
 		return err
 	}
-	c.Sysctls, c.HadNetns = kernel.SaveSysctls(), kernel.HadNetnsDir()
-	return nil
+	m, err := kernel.SaveMachine()
+	if err != nil {
+		return err
+	}
+	c.Machine, err = json.Marshal(m)
+	return err
+}
+
+// machine is how the machine was before the cluster.
+func (c Config) machine() (kernel.Machine, error) {
+	var m kernel.Machine
+	if len(c.Machine) == 0 {
+		return m, nil
+	}
+	err := json.Unmarshal(c.Machine, &m)
+	return m, err
 }
 
 // LoadImages brings images (names of Debian images, which are made if needed, or paths of archives) to all nodes of a

@@ -22,13 +22,12 @@ type files struct {
 
 func newFiles(key string) *files { return &files{key: key, spools: map[string]*spool{}} }
 
-// add lets a file be read under each of the names.
-func (f *files) add(s *spool, names ...string) {
+// add lets a file be read under a name. A later attempt's files have its folder in front, as where they are kept: whoever
+// still follows the first attempt's must not get theirs.
+func (f *files) add(s *spool, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, n := range names {
-		f.spools[n] = s
-	}
+	f.spools[name] = s
 }
 
 func (f *files) setPhase(p string) {

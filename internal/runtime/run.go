@@ -140,7 +140,7 @@ func (r *run) logged(ctx context.Context) commonruntime.Result {
 		if err != nil {
 			return nil, err
 		}
-		r.files.add(s, name, r.cfg.retryPrefix()+name)
+		r.files.add(s, r.cfg.retryPrefix()+name)
 		u := &logUploader{blobs: r.blobs, spool: s, url: r.artifact(r.cfg.retryPrefix() + name), every: r.cfg.FlushEvery}
 		uploads.Go(func() error { return u.run(upCtx) })
 		return s, nil

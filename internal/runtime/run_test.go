@@ -197,6 +197,32 @@ func TestAttemptsAndRanks(t *testing.T) {
 	}
 }
 
+// TestLiveReadersOfARetry: who still follows the first attempt's log gets nothing of the second's.
+func TestLiveReadersOfARetry(t *testing.T) {
+	p := newPod(t, `mkfifo fifo; echo again; read x < fifo`)
+	p.cfg.Attempt = 1
+	base, again := p.listen()+"/files/", p.out.has("again")
+	done := make(chan commonruntime.Result, 1)
+	go func() { done <- p.run(t.Context()) }()
+	<-again
+	for path, want := range map[string]int{"user_logs/std_log.txt": 404, systemLogName(0): 404, "retry-002/user_logs/std_log.txt": 404,
+		"retry-001/user_logs/std_log.txt": 200, "retry-001/" + systemLogName(0): 200} {
+		if r := get(t, base+path, "key1"); r.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, r.StatusCode, want)
+		}
+	}
+	follower := get(t, base+"retry-001/user_logs/std_log.txt?follow=true", "key1")
+	if err := os.WriteFile(filepath.Join(p.cfg.codeDir(), "fifo"), []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(follower.Body); string(b) != "again\n" || err != nil {
+		t.Errorf("follower got %q, %v", b, err)
+	}
+	if r := <-done; r.ExitCode != 0 {
+		t.Errorf("result %+v", r)
+	}
+}
+
 func TestOneProcessFailsAll(t *testing.T) {
 	p := newPod(t, `if [ $LOCAL_RANK = 1 ]; then exit 9; fi; sleep 600`)
 	distribution("PyTorch", 3)(p)

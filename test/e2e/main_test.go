@@ -21,7 +21,7 @@ const (
 	cluster   = "local"
 	extension = "arcml-extension"
 	workspace = "e2ews"
-	compute   = "cpu"
+	compute   = "k8s"
 )
 
 // world is where the suite's local cluster lives.
@@ -49,16 +49,15 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(home)
 	w = world{repo: repo, home: home, data: filepath.Join(home, "data")}
 	defer func() {
 		if os.Getenv("FAIRLEAD_E2E_KEEP") == "" {
-			_, downErr := cli("down", "--data-dir", w.data)
-			err = errors.Join(err, downErr)
+			_, downErr := cli("down")
+			err = errors.Join(err, downErr, os.RemoveAll(home))
 		}
 	}()
 	for _, step := range [][]string{
-		{"up", "--data-dir", w.data},
+		{"up", "--internet=false"},
 		{"group", "create", "--name", group},
 		{"connectedk8s", "connect", "--name", cluster, "-g", group, "--kube-config", kubeconfig()},
 		{"k8s-extension", "create", "--name", extension, "--extension-type", "Microsoft.AzureML.Kubernetes", "--config", "enableTraining=True",
@@ -121,7 +120,7 @@ func ml(args ...string) []string {
 
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	return must(t, append([]string{"kubectl", "--data-dir", w.data, "--"}, args...)...)
+	return must(t, append([]string{"kubectl"}, args...)...)
 }
 
 // job writes a job file and submits it; the file's folder is returned for its code.
@@ -137,6 +136,7 @@ func submit(t *testing.T, name, yaml string) {
 // jobState is what `ml job show` says of a job.
 type jobState struct {
 	Status     string            `json:"status"`
+	Code       string            `json:"code"`
 	Properties map[string]string `json:"properties"`
 }
 

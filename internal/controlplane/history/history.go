@@ -23,6 +23,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/link"
@@ -41,7 +42,9 @@ type OpenFunc func(ctx context.Context, cluster string, t link.Target) (net.Conn
 // Config is what New needs.
 type Config struct {
 	Store store.Reader
-	Blobs Blobs
+	// Desired opens jobs of a cluster's desired map, for their log keys.
+	Desired *desired.Map
+	Blobs   Blobs
 	// Open is the relay's; nil means that logs are read from what is kept only.
 	Open         OpenFunc
 	Authenticate func(*http.Request) (resource.Principal, error)
@@ -209,21 +212,17 @@ func writeJSON(w http.ResponseWriter, v any) error {
 
 // desiredLogKey reads the key from what the cluster was told of the job.
 func (s *Server) desiredLogKey(ctx context.Context, cluster, jobID string) (string, error) {
-	entries, err := s.cfg.Store.Desired(ctx, cluster, link.PrefixJob+jobID, 0)
+	raw, err := s.cfg.Desired.Get(ctx, s.cfg.Store, cluster, link.PrefixJob+jobID)
 	if err != nil {
-		return "", fmt.Errorf("reading desired job %s: %w", jobID, err)
+		return "", err
 	}
-	for _, e := range entries {
-		var j link.Job
-		if e.Key != link.PrefixJob+jobID || e.Deleted {
-			continue
-		}
-		if err := json.Unmarshal(e.Value, &j); err != nil {
-			return "", fmt.Errorf("decoding desired job %s: %w", jobID, err)
-		}
-		if key := j.Secret[commonruntime.SecretLogKey]; key != "" {
-			return key, nil
-		}
+	var j link.Job
+	if err := json.Unmarshal(raw, &j); err != nil {
+		return "", fmt.Errorf("decoding desired job %s: %w", jobID, err)
 	}
-	return "", fmt.Errorf("job %s has no log key", jobID)
+	key := j.Secret[commonruntime.SecretLogKey]
+	if key == "" {
+		return "", fmt.Errorf("job %s has no log key", jobID)
+	}
+	return key, nil
 }

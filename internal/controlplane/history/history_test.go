@@ -23,7 +23,9 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
@@ -47,8 +49,10 @@ type world struct {
 	t     *testing.T
 	st    store.Store
 	front *blobs.Front
-	srv   *httptest.Server
-	now   time.Time
+	// desired seals what clusters are told.
+	desired *desired.Map
+	srv     *httptest.Server
+	now     time.Time
 
 	mu   sync.Mutex
 	pod  http.Handler // nil: the relay is away
@@ -61,11 +65,15 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, st: st, now: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, st: st, desired: desired.New(box), now: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
 	mux := http.NewServeMux()
 	w.srv = httptest.NewServer(mux)
 	w.front = blobs.New(blobs.Config{Bucket: memblob.OpenBucket(nil), PublicURL: w.srv.URL, SASKey: []byte("k")})
-	h := New(Config{Store: st, Blobs: w.front, Open: w.open, PublicURL: "https://fairlead.test", Poll: time.Millisecond, RetryLive: 2 * time.Millisecond,
+	h := New(Config{Store: st, Desired: w.desired, Blobs: w.front, Open: w.open, PublicURL: "https://fairlead.test", Poll: time.Millisecond, RetryLive: 2 * time.Millisecond,
 		Authenticate: func(r *http.Request) (resource.Principal, error) {
 			switch r.Header.Get("Authorization") {
 			case "Bearer user":
@@ -150,8 +158,8 @@ func (w *world) setJob(status string, edit func(*runstate.State, map[string]any)
 		if _, err = tx.Put(w.t.Context(), rec); err != nil {
 			return err
 		}
-		desired, _ := json.Marshal(link.Job{ID: jobID, Secret: map[string]string{commonruntime.SecretLogKey: "lk"}})
-		return tx.PutDesired(w.t.Context(), cluster, link.PrefixJob+jobID, desired)
+		told, _ := json.Marshal(link.Job{ID: jobID, Secret: map[string]string{commonruntime.SecretLogKey: "lk"}})
+		return w.desired.Put(w.t.Context(), tx, cluster, link.PrefixJob+jobID, told)
 	})
 	if err != nil {
 		w.t.Fatal(err)

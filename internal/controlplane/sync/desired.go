@@ -27,9 +27,12 @@ type stream struct {
 	p      resource.Principal
 	prefix string
 	seq    int64 // everything up to here was sent
-	out    io.Writer
-	zip    *gzip.Writer
-	rc     *http.ResponseController
+	// unreadable are the keys whose values do not open. While there are any, nothing is said that makes the cluster
+	// believe it has heard all: no reset, which deletes what does not follow it, and no number to resume after.
+	unreadable map[string]bool
+	out        io.Writer
+	zip        *gzip.Writer
+	rc         *http.ResponseController
 }
 
 func (s *server) desired(w http.ResponseWriter, r *http.Request, p resource.Principal) error {
@@ -50,7 +53,7 @@ func (s *server) desired(w http.ResponseWriter, r *http.Request, p resource.Prin
 		return err
 	}
 	defer f.leave()
-	st := &stream{s: s, r: r, p: p, prefix: prefix, seq: after, rc: http.NewResponseController(w)}
+	st := &stream{s: s, r: r, p: p, prefix: prefix, seq: after, unreadable: map[string]bool{}, rc: http.NewResponseController(w)}
 	st.begin(w)
 	if err := st.run(f); err != nil && r.Context().Err() == nil {
 		s.Log.Info("a desired stream ended", "cluster", p.Scope, "prefix", prefix, "err", err)
@@ -130,7 +133,10 @@ func (st *stream) catchUp(pos int64, f *follower) error {
 	if err != nil {
 		return fmt.Errorf("reading the desired map: %w", err)
 	}
-	if reset {
+	if err := st.unseal(entries, reset); err != nil {
+		return err
+	}
+	if reset && len(st.unreadable) == 0 {
 		if err := st.send(link.Event{Type: link.EventReset}); err != nil {
 			return err
 		}
@@ -151,8 +157,40 @@ func (st *stream) catchUp(pos int64, f *follower) error {
 	return st.flush()
 }
 
+// errReadable ends a stream that left values out, so that the client comes back and hears all.
+var errReadable = errors.New("the values that did not open were replaced or deleted")
+
+// unseal opens entries, all there are when reset, in place. One that does not open is left out and stops no other.
+func (st *stream) unseal(entries []store.Entry, reset bool) error {
+	before := len(st.unreadable)
+	if reset {
+		clear(st.unreadable)
+	}
+	for i := range entries {
+		e := &entries[i]
+		if hidden(st.p, e.Key) {
+			continue
+		}
+		delete(st.unreadable, e.Key)
+		if e.Deleted {
+			continue
+		}
+		value, err := st.s.Desired.Open(st.p.Scope, *e)
+		if err != nil {
+			st.unreadable[e.Key] = true
+			st.s.Log.Error("a desired value does not reach its cluster; bring back the key file that opens it, or write its resource again",
+				"cluster", st.p.Scope, "key", e.Key, "err", err)
+		}
+		e.Value = value
+	}
+	if before > 0 && len(st.unreadable) == 0 {
+		return errReadable
+	}
+	return nil
+}
+
 func (st *stream) entry(e store.Entry, snapshot bool) error {
-	if hidden(st.p, e.Key) {
+	if hidden(st.p, e.Key) || st.unreadable[e.Key] {
 		return nil
 	}
 	ev := link.Event{Type: link.EventPut, Seq: e.Seq, Key: e.Key, Value: e.Value}
@@ -166,6 +204,9 @@ func (st *stream) entry(e store.Entry, snapshot bool) error {
 }
 
 func (st *stream) send(ev link.Event) error {
+	if len(st.unreadable) > 0 {
+		ev.Seq = 0
+	}
 	line, err := json.Marshal(ev)
 	if err != nil {
 		return fmt.Errorf("encoding %q: %w", ev.Key, err)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/link"
@@ -36,7 +37,9 @@ const maxSnapshots = 32
 
 // Config is what New needs; Clock and Log may be nil.
 type Config struct {
-	Store        store.Store
+	Store store.Store
+	// Desired opens what clusters are told.
+	Desired      *desired.Map
 	Authenticate func(*http.Request) (resource.Principal, error)
 	Clock        func() time.Time
 	Log          *slog.Logger

@@ -234,7 +234,7 @@ func desireExtension(ctx context.Context, d Deps, p *resource.Put, e kubernetesc
 		return arm.Invalid("properties", "The extension's settings are %d bytes in all; at most %d are allowed.", len(raw), link.MaxValue)
 	}
 	parent, _ := p.ID.Parent()
-	if err := p.Tx.PutDesired(ctx, parent.Key(), link.PrefixExtension+name, raw); err != nil {
+	if err := d.Desired.Put(ctx, p.Tx, parent.Key(), link.PrefixExtension+name, raw); err != nil {
 		return fmt.Errorf("writing desired extension %s: %w", name, err)
 	}
 	return nil

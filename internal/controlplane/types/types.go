@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
@@ -40,6 +41,8 @@ type Deps struct {
 	CA string
 	// Seal encrypts secrets for the store, Open decrypts them.
 	Seal, Open func([]byte) ([]byte, error)
+	// Desired seals what clusters are told.
+	Desired *desired.Map
 	// IssueRunToken makes a run's bearer token.
 	IssueRunToken func(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error)
 	Blobs         Blobs

@@ -32,7 +32,7 @@ func (s Scope) Netns(i int) string { return fmt.Sprintf("%s-%d", s.Name(), i) }
 func (s Scope) NetnsFile(i int) string { return filepath.Join(netnsDir, s.Netns(i)) }
 
 // HostLink is the machine's end of the cable to the cluster.
-func (s Scope) HostLink() string { return "fl-" + s.id }
+func (s Scope) HostLink() string { return linkPrefix + s.id }
 
 // Table is the name of the nftables table on the machine that lets pods reach the world outside.
 func (s Scope) Table() string { return "fairlead_" + s.id }
@@ -40,7 +40,10 @@ func (s Scope) Table() string { return "fairlead_" + s.id }
 // NodeCgroup is node i's cgroup below the root of every hierarchy, as the kubelet wants it.
 func (s Scope) NodeCgroup(i int) string { return fmt.Sprintf("/%s/node-%d", s.Name(), i) }
 
-const netnsDir = "/run/netns"
+const (
+	netnsDir   = "/run/netns"
+	linkPrefix = "fl-"
+)
 
 // Namespaces are the files of the namespaces that something runs in; an empty one stands for the caller's own.
 type Namespaces struct{ Net, Mount string }

@@ -31,9 +31,6 @@ type Network struct {
 	Forwards bool // the machine forwarded packets before the cluster was
 }
 
-// Forwarded says whether the machine forwarded packets when its settings were saved.
-func Forwarded(saved map[string]string) bool { return saved[ipForward] == "1" }
-
 // Build makes namespaces, links, addresses and routes. What is there already stays as it is.
 //
 //	machine: fl-…  10.250.0.1 ──cable── host ┐
@@ -113,11 +110,11 @@ func (n Network) sysctls(i int) error {
 }
 
 // openUplink lets nodes and pods out through the machine, and nothing in: connections can only be opened from inside.
-// Where the machine did not forward packets before, it still forwards none but the cluster's.
+// Where the machine did not forward packets before, it still forwards none but those of local clusters.
 func (n Network) openUplink(ctx context.Context) error {
 	only := ""
 	if !n.Forwards {
-		only = fmt.Sprintf("iifname != %q oifname != %q drop;", n.Scope.HostLink(), n.Scope.HostLink())
+		only = fmt.Sprintf("iifname != %q oifname != %q drop;", linkPrefix+"*", linkPrefix+"*")
 	}
 	rules := fmt.Sprintf(`table ip %[1]s
 delete table ip %[1]s
@@ -174,14 +171,8 @@ func (n Network) Remove(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// HadNetnsDir says whether the machine has the folder of named network namespaces.
-func HadNetnsDir() bool {
-	_, err := os.Stat(netnsDir)
-	return err == nil
-}
-
-// RemoveNetnsDir removes that folder if it is empty.
-func RemoveNetnsDir() error {
+// removeNetnsDir removes the folder of named network namespaces if it is empty.
+func removeNetnsDir() error {
 	err := os.Remove(netnsDir)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil

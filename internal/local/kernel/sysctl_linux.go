@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +16,57 @@ var globals = []string{
 	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
 }
 
-// SaveSysctls reads the machine's settings that a cluster changes, to be put back by RestoreSysctls.
-func SaveSysctls() map[string]string {
+// machineFile keeps how the machine was before the first of possibly several clusters; the last one removes it.
+const machineFile = "/run/fairlead-machine.json"
+
+// Machine is what clusters change of the whole machine, as it was before.
+type Machine struct {
+	Sysctls  map[string]string `json:"sysctls"`
+	HadNetns bool              `json:"hadNetns"` // there was a folder of named network namespaces
+}
+
+// SaveMachine reads how the machine is, or was before another cluster changed it.
+func SaveMachine() (Machine, error) {
+	var m Machine
+	if data, err := os.ReadFile(machineFile); err == nil {
+		if err := json.Unmarshal(data, &m); err != nil {
+			return m, fmt.Errorf("reading %s: %w", machineFile, err)
+		}
+		return m, nil
+	}
+	m = Machine{Sysctls: Sysctls()}
+	_, err := os.Stat(netnsDir)
+	m.HadNetns = err == nil
+	data, err := json.Marshal(m)
+	if err != nil {
+		return m, err
+	}
+	if err := os.WriteFile(machineFile, data, 0o600); err != nil {
+		return m, fmt.Errorf("keeping the machine's settings: %w", err)
+	}
+	return m, nil
+}
+
+// Restore puts the machine's settings back, unless another cluster still needs them as they are; that one does it then.
+func (m Machine) Restore() error {
+	if others, err := filepath.Glob("/sys/class/net/" + linkPrefix + "*"); err != nil || len(others) > 0 {
+		return err
+	}
+	err := setSysctls(m.Sysctls)
+	if !m.HadNetns {
+		err = errors.Join(err, removeNetnsDir())
+	}
+	if rerr := os.Remove(machineFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
+}
+
+// Forwarded says whether the machine forwarded packets.
+func (m Machine) Forwarded() bool { return m.Sysctls[ipForward] == "1" }
+
+// Sysctls are the machine's settings that a cluster changes.
+func Sysctls() map[string]string {
 	out := map[string]string{}
 	for _, name := range globals {
 		if v, err := readSysctl(name); err == nil {
@@ -24,9 +75,6 @@ func SaveSysctls() map[string]string {
 	}
 	return out
 }
-
-// RestoreSysctls puts settings back.
-func RestoreSysctls(saved map[string]string) error { return setSysctls(saved) }
 
 func readSysctl(name string) (string, error) {
 	data, err := os.ReadFile(filepath.Join("/proc/sys", name))

@@ -95,19 +95,13 @@ func (c *Controller) secrets(ctx context.Context, rec store.Record, st runstate.
 
 // desired reads a job's desired value, or store.ErrNotFound.
 func (c *Controller) desired(ctx context.Context, r store.Reader, cluster, id string) (link.Job, error) {
-	entries, err := r.Desired(ctx, cluster, link.PrefixJob+id, 0)
+	raw, err := c.d.Desired.Get(ctx, r, cluster, link.PrefixJob+id)
 	if err != nil {
-		return link.Job{}, fmt.Errorf("reading desired job %s: %w", id, err)
+		return link.Job{}, err
 	}
-	for _, e := range entries {
-		if e.Key != link.PrefixJob+id || e.Deleted {
-			continue
-		}
-		var j link.Job
-		if err := json.Unmarshal(e.Value, &j); err != nil {
-			return link.Job{}, fmt.Errorf("decoding desired job %s: %w", id, err)
-		}
-		return j, nil
+	var j link.Job
+	if err := json.Unmarshal(raw, &j); err != nil {
+		return link.Job{}, fmt.Errorf("decoding desired job %s: %w", id, err)
 	}
-	return link.Job{}, store.ErrNotFound
+	return j, nil
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types"
@@ -33,7 +34,7 @@ const (
 // Controller is the reconciler of jobs.
 type Controller struct{ d types.Deps }
 
-// New makes the controller; it uses Store, Clock, IssueRunToken and CA.
+// New makes the controller; it uses Store, Clock, Desired, IssueRunToken and CA.
 func New(d types.Deps) *Controller { return &Controller{d: d} }
 
 var _ reconcile.Controller = (*Controller)(nil)
@@ -88,13 +89,22 @@ func (c *Controller) inMap(ctx context.Context, cluster string) ([]string, error
 	}
 	keys := make([]string, 0, len(entries))
 	for _, e := range entries {
-		var v struct{ Resource, Job string } // link.Job or runstate.OutboxEntry
-		if err := json.Unmarshal(e.Value, &v); err != nil {
-			return nil, fmt.Errorf("decoding %s of %s: %w", e.Key, cluster, err)
+		key, err := resourceOf(cluster, e)
+		if err != nil {
+			return nil, err
 		}
-		keys = append(keys, strings.ToLower(v.Resource+v.Job))
+		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// resourceOf is the Key of the job that an entry of a map speaks of. It needs no opening.
+func resourceOf(cluster string, e store.Entry) (string, error) {
+	var v struct{ Resource, Job string } // link.Job, sealed or not, or runstate.OutboxEntry
+	if err := json.Unmarshal(e.Value, &v); err != nil {
+		return "", fmt.Errorf("decoding %s of %s: %w", e.Key, cluster, err)
+	}
+	return strings.ToLower(v.Resource + v.Job), nil
 }
 
 // Reconcile takes the next step of one job, or of all jobs of a cluster.
@@ -117,15 +127,19 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (reconcile.Resul
 // heard finds the job that a cluster spoke of. What it says of a job that it shall forget is dropped.
 func (c *Controller) heard(ctx context.Context, rest string) (reconcile.Result, error) {
 	cluster, key, _ := strings.Cut(rest, " "+link.PrefixJob)
-	j, err := c.desired(ctx, c.d.Store, cluster, key)
+	e, err := desired.Find(ctx, c.d.Store, cluster, link.PrefixJob+key)
 	if err == nil {
-		return c.one(ctx, strings.ToLower(j.Resource))
+		job, err := resourceOf(cluster, e)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		return c.one(ctx, job)
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{}, c.d.Store.Update(ctx, func(tx store.Tx) error {
-		if _, err := c.desired(ctx, tx, cluster, key); !errors.Is(err, store.ErrNotFound) {
+		if _, err := desired.Find(ctx, tx, cluster, link.PrefixJob+key); !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		return tx.DeleteObserved(ctx, cluster, link.PrefixJob+key)
@@ -172,7 +186,7 @@ func (c *Controller) observe(ctx context.Context, rec store.Record) (input, erro
 	if in.state.JobID == "" {
 		return in, nil
 	}
-	if _, err := c.desired(ctx, c.d.Store, in.state.Cluster, in.id); errors.Is(err, store.ErrNotFound) {
+	if _, err := desired.Find(ctx, c.d.Store, in.state.Cluster, link.PrefixJob+in.id); errors.Is(err, store.ErrNotFound) {
 		in.lost = true
 	} else if err != nil {
 		return in, err
@@ -227,7 +241,7 @@ func (c *Controller) tell(ctx context.Context, tx store.Tx, rec store.Record, ou
 		if err != nil {
 			return err
 		}
-		if err := tx.PutDesired(ctx, cluster, key, value); err != nil {
+		if err := c.d.Desired.Put(ctx, tx, cluster, key, value); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,8 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
@@ -186,5 +189,48 @@ func TestClusterDeleted(t *testing.T) {
 	e.Step(c, jobID)
 	if e.Prop(jobID, "status") != "Failed" || e.Prop(jobID, "properties", "fairlead.statusReason") != "ClusterDeleted" {
 		t.Errorf("%v", e.Show(jobID)["properties"])
+	}
+}
+
+// TestDamagedValue: a job whose desired value does not open says so by name, and others go on.
+func TestDamagedValue(t *testing.T) {
+	e, c, j := submitted(t)
+	cluster, other := strings.ToLower(typestest.Cluster), typestest.Workspace+"/jobs/other"
+	e.Put(other, typestest.JobBody)
+	e.Step(c, other)
+	rec := e.Record(other)
+	otherKey := "job/" + runstate.ID(rec.Key, rec.Seq)
+	before, err := desired.Find(e.Ctx, e.Store, cluster, "job/"+j.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, _ := json.Marshal(map[string]string{"resource": j.Resource, "sealed": "AQID"})
+	write := func(value json.RawMessage) {
+		t.Helper()
+		if err := e.Store.Update(e.Ctx, func(tx store.Tx) error { return tx.PutDesired(e.Ctx, cluster, "job/"+j.ID, value) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(damaged)
+	e.Observe("job/"+j.ID, link.JobStatus{ID: j.ID, State: "Running"})
+	e.Step(c, observedPrefix+cluster+" job/"+j.ID) // needs no secret
+	if e.Prop(jobID, "status") != "Running" {
+		t.Errorf("status %v", e.Prop(jobID, "status"))
+	}
+	var was, is link.Job
+	e.Desired(otherKey, &was)
+	e.Advance(tokenTTL / 2)
+	e.Heartbeat()
+	_, err = c.Reconcile(e.Ctx, clusterPrefix+cluster)
+	if !errors.Is(err, seal.ErrSealed) || !strings.Contains(err.Error(), "job/"+j.ID) {
+		t.Errorf("reconciling all jobs: %v", err)
+	}
+	if e.Desired(otherKey, &is); is.Secret[commonruntime.SecretToken] == was.Secret[commonruntime.SecretToken] {
+		t.Error("the other job's token was not renewed")
+	}
+	write(before.Value)
+	e.Step(c, jobID)
+	if e.Desired("job/"+j.ID, &is); is.Secret[commonruntime.SecretToken] == j.Secret[commonruntime.SecretToken] {
+		t.Error("the token was not renewed after the repair")
 	}
 }

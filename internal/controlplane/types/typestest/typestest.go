@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/types"
@@ -76,12 +78,14 @@ func New(t testing.TB) *Env {
 		}
 	})
 	e.Store = st
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
 	e.Deps = types.Deps{
 		Store: st, Clock: e.Now, PublicURL: "https://fl.test", TenantID: "11111111-0000-0000-0000-000000000000", CA: "CA PEM",
-		Seal: func(b []byte) ([]byte, error) { return []byte("sealed:" + base64.StdEncoding.EncodeToString(b)), nil },
-		Open: func(b []byte) ([]byte, error) {
-			return base64.StdEncoding.DecodeString(strings.TrimPrefix(string(b), "sealed:"))
-		},
+		Seal: func(b []byte) ([]byte, error) { return box.Seal(b, nil), nil },
+		Open: func(b []byte) ([]byte, error) { return box.Open(b, nil) }, Desired: desired.New(box),
 		IssueRunToken: func(_ context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {
 			return fmt.Sprintf("token of %s until %s", jobID, e.Now().Add(ttl).Format(time.RFC3339)), nil
 		},
@@ -247,7 +251,11 @@ func (e *Env) DesiredOf(cluster, key string, v any) bool {
 	}
 	for _, en := range entries {
 		if en.Key == key {
-			if err := json.Unmarshal(en.Value, v); err != nil {
+			raw, err := e.Deps.Desired.Open(cluster, en)
+			if err != nil {
+				e.T.Fatal(err)
+			}
+			if err := json.Unmarshal(raw, v); err != nil {
 				e.T.Fatal(err)
 			}
 			return true
