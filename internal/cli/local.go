@@ -41,42 +41,14 @@ it is, what died comes back with its state. Needs root on Linux; with --kubeconf
   sudo fairlead up --nodes 3
   fairlead up --kubeconfig ~/.kube/config`,
 	}
-	var o local.Options
-	var noServer bool
-	var components string
-	var timeout time.Duration
-	folder := dataDirFlag(c)
-	f := c.Flags()
-	f.IntVar(&o.Nodes, "nodes", 0, "`number` of nodes (default 1, or as many as there are)")
-	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "use the existing cluster of this `file` and start only the control plane")
-	f.StringVar(&o.PublicURL, "public-url", "", "`URL` at which the existing cluster reaches the control plane (with --kubeconfig)")
-	f.StringVar(&o.CIDR, "cidr", "", "the `network` to use, an IPv4 /16 (default: the first free one)")
-	f.BoolVar(&o.Internet, "internet", true, "let nodes and pods reach what this machine reaches")
-	f.IntVar(&o.Port, "port", 0, fmt.Sprintf("the control plane's `port` (default %d)", local.DefaultPort))
-	f.StringSliceVar(&o.Images, "image", nil, "load this `image` too: python-torch, or the path of an image archive")
-	f.BoolVar(&noServer, "no-server", false, "start only the cluster")
-	f.StringVar(&components, "components", "", "`folder` of Kubernetes' programs (default: localcluster beside this program)")
-	f.DurationVar(&timeout, "timeout", 3*time.Minute, "how long to wait until everything is ready")
+	var u upFlags
+	u.bind(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		exe, err := os.Executable()
+		o, err := u.toOptions()
 		if err != nil {
-			return fmt.Errorf("finding this program: %w", err)
-		}
-		if exe, err = filepath.EvalSymlinks(exe); err != nil {
-			return fmt.Errorf("finding this program: %w", err)
-		}
-		if o.Folder, err = folder(); err != nil {
 			return err
 		}
-		o.BinDir = filepath.Dir(exe)
-		o.Components = []string{components}
-		if components == "" {
-			o.Components = []string{os.Getenv("FAIRLEAD_LOCALCLUSTER_DIR"), filepath.Join(o.BinDir, "localcluster"), "/usr/lib/fairlead/localcluster"}
-		}
-		if !noServer {
-			o.Server = exe
-		}
-		config, err := local.Up(cmd.Context(), o, timeout, cmd.ErrOrStderr())
+		config, err := local.Up(cmd.Context(), o, u.timeout, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
@@ -84,6 +56,54 @@ it is, what died comes back with its state. Needs root on Linux; with --kubeconf
 		return nil
 	}
 	return c
+}
+
+// upFlags are the flags of up.
+type upFlags struct {
+	options    local.Options
+	noServer   bool
+	components string
+	timeout    time.Duration
+	folder     func() (local.Folder, error)
+}
+
+func (u *upFlags) bind(c *cobra.Command) {
+	u.folder = dataDirFlag(c)
+	f, o := c.Flags(), &u.options
+	f.IntVar(&o.Nodes, "nodes", 0, "`number` of nodes (default 1, or as many as there are)")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "use the existing cluster of this `file` and start only the control plane")
+	f.StringVar(&o.PublicURL, "public-url", "", "`URL` at which the existing cluster reaches the control plane (with --kubeconfig)")
+	f.StringVar(&o.CIDR, "cidr", "", "the `network` to use, an IPv4 /16 (default: the first free one)")
+	f.BoolVar(&o.Internet, "internet", true, "let nodes and pods reach what this machine reaches")
+	f.IntVar(&o.Port, "port", 0, fmt.Sprintf("the control plane's `port` (default: the first free one from %d on)", local.DefaultPort))
+	f.StringSliceVar(&o.Images, "image", nil, "load this `image` too: python-torch, or the path of an image archive")
+	f.BoolVar(&u.noServer, "no-server", false, "start only the cluster")
+	f.StringVar(&u.components, "components", "", "`folder` of Kubernetes' programs (default: localcluster beside this program)")
+	f.DurationVar(&u.timeout, "timeout", 3*time.Minute, "how long to wait until everything is ready")
+}
+
+// toOptions finds what is beside this program: Kubernetes' programs, the agent, and itself as the server.
+func (u *upFlags) toOptions() (local.Options, error) {
+	o := u.options
+	exe, err := os.Executable()
+	if err != nil {
+		return o, fmt.Errorf("finding this program: %w", err)
+	}
+	if exe, err = filepath.EvalSymlinks(exe); err != nil {
+		return o, fmt.Errorf("finding this program: %w", err)
+	}
+	if o.Folder, err = u.folder(); err != nil {
+		return o, err
+	}
+	o.BinDir = filepath.Dir(exe)
+	o.Components = []string{u.components}
+	if u.components == "" {
+		o.Components = []string{os.Getenv("FAIRLEAD_LOCALCLUSTER_DIR"), filepath.Join(o.BinDir, "localcluster"), "/usr/lib/fairlead/localcluster"}
+	}
+	if !u.noServer {
+		o.Server = exe
+	}
+	return o, nil
 }
 
 func sayWhere(out io.Writer, f local.Folder, c local.Config) {

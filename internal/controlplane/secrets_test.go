@@ -25,7 +25,7 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
-// desiredUntil reads a cluster's desired map until it has a key, and returns all values read.
+// desiredUntil reads a cluster's whole desired map and on until it has a key of that prefix, and returns all values read.
 func (r *running) desiredUntil(token, prefix string) map[string]json.RawMessage {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -40,7 +40,7 @@ func (r *running) desiredUntil(token, prefix string) map[string]json.RawMessage 
 		r.t.Fatal(res, err)
 	}
 	defer res.Body.Close()
-	values, found := map[string]json.RawMessage{}, false
+	values, found, whole := map[string]json.RawMessage{}, false, false
 	for sc := bufio.NewScanner(res.Body); sc.Scan(); {
 		e, err := link.ParseEvent(sc.Bytes())
 		if err != nil {
@@ -50,7 +50,8 @@ func (r *running) desiredUntil(token, prefix string) map[string]json.RawMessage 
 			values[e.Key] = e.Value
 			found = found || strings.HasPrefix(e.Key, prefix)
 		}
-		if found && e.Type == link.EventBookmark {
+		whole = whole || e.Type == link.EventBookmark
+		if found && whole {
 			return values
 		}
 	}

@@ -20,20 +20,26 @@ import (
 var packing sync.Mutex
 
 func (r *runner) loadSystemImages(ctx context.Context, i int) error {
-	return r.loadSpecs(ctx, i, image.System(component.Set{Dir: r.config.Components}))
+	archives, err := r.pack(ctx, image.System(component.Set{Dir: r.config.Components}))
+	if err != nil {
+		return err
+	}
+	return r.importAll(ctx, i, archives)
 }
 
 // loadImages brings Fairlead's own images, the Python image if it was made, and those asked for, to node i.
 func (r *runner) loadImages(ctx context.Context, i int) error {
-	if err := r.loadSpecs(ctx, i, image.Own(component.Set{Dir: r.config.Components}, r.config.BinDir)); err != nil {
-		return err
-	}
 	var archives []image.Archive
 	for _, d := range image.DebianImages() {
 		if a, ok := d.Cached(r.config.CacheDir); ok && d.Name == "python-ml" {
 			archives = append(archives, a)
 		}
 	}
+	own, err := r.pack(ctx, image.Own(component.Set{Dir: r.config.Components}, r.config.BinDir))
+	if err != nil {
+		return err
+	}
+	archives = append(archives, own...)
 	for _, name := range r.config.Images {
 		a, err := findImage(ctx, r.config.CacheDir, name)
 		if err != nil {
@@ -44,19 +50,18 @@ func (r *runner) loadImages(ctx context.Context, i int) error {
 	return r.importAll(ctx, i, archives)
 }
 
-func (r *runner) loadSpecs(ctx context.Context, i int, specs []image.Spec) error {
-	var archives []image.Archive
+func (r *runner) pack(ctx context.Context, specs []image.Spec) ([]image.Archive, error) {
 	packing.Lock()
+	defer packing.Unlock()
+	var archives []image.Archive
 	for _, s := range specs {
 		a, _, err := image.Pack(ctx, r.config.CacheDir, s)
 		if err != nil {
-			packing.Unlock()
-			return err
+			return nil, err
 		}
 		archives = append(archives, a)
 	}
-	packing.Unlock()
-	return r.importAll(ctx, i, archives)
+	return archives, nil
 }
 
 // findImage is the archive of a Debian image, made now if needed, or of a file.
@@ -91,7 +96,7 @@ func (r *runner) importAll(ctx context.Context, i int, archives []image.Archive)
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			start := time.Now()
-			_, errs[j] = r.ctr(ctx, i, "-n", "k8s.io", "images", "import", "--label", "io.cri-containerd.pinned=pinned", a.File)
+			_, errs[j] = r.ctr(ctx, i, "-n", "k8s.io", "images", "import", "--local", "--label", "io.cri-containerd.pinned=pinned", a.File)
 			r.log.Info("image", "ref", a.Ref, "node", i, "bytes", a.Size, "took", time.Since(start).Round(time.Millisecond), "error", errs[j])
 		})
 	}

@@ -1,0 +1,147 @@
+//go:build cluster
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// BenchmarkSubmitToRunning measures from the start of `fairlead ml job create` to the first thing the user's command does, with the
+// image on the node, one job after the other. Host and pod share a clock. Run it by -benchtime 50x.
+func BenchmarkSubmitToRunning(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "job.yml")
+	if err := os.WriteFile(file, []byte(header+"command: date +%s.%N\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	var took []float64
+	round := time.Now().UnixNano()
+	for i := range b.N {
+		name := fmt.Sprintf("bench_%d_%d", round, i)
+		began := time.Now()
+		out, err := cli(append(ml("job", "create", "-f", file, "--name", name), "--stream", "-o", "none")...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		started, ok := timestamp(out)
+		if !ok {
+			b.Fatalf("the job's log has no time:\n%s", out)
+		}
+		took = append(took, started-float64(began.UnixNano())/1e9)
+	}
+	report(b, took)
+}
+
+// BenchmarkIdleMemory reports what the control plane and Fairlead's own components in the cluster hold when nothing runs:
+// resident memory of the server, and of the components the proportional set size, in which the program text that they share counts once.
+func BenchmarkIdleMemory(b *testing.B) {
+	for range b.N {
+		<-time.After(20 * time.Second)
+	}
+	var server, components float64
+	for _, pid := range processes(b) {
+		line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err != nil {
+			continue
+		}
+		args := strings.Split(string(line), "\x00")
+		switch {
+		case len(args) > 1 && args[0] == "/fairlead-agent" && youngerThanSuite(pid):
+			components += rollup(pid, "Pss:")
+			b.ReportMetric(rollup(pid, "Pss:"), args[1]+"-PSS-MB")
+		case len(args) > 1 && filepath.Base(args[0]) == "fairlead" && args[1] == "server" && strings.Contains(string(line), w.data):
+			server += rollup(pid, "Rss:")
+		}
+	}
+	if server == 0 || components == 0 {
+		b.Fatal("no server or no component is running")
+	}
+	b.ReportMetric(server, "server-RSS-MB")
+	b.ReportMetric(components, "components-PSS-MB")
+}
+
+// BenchmarkUp measures `fairlead up` of a second cluster, with nothing of it there, to Ready; `down` is not counted.
+func BenchmarkUp(b *testing.B) {
+	var took []float64
+	for range b.N {
+		dir, err := os.MkdirTemp("", "fairlead-bench-")
+		if err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		_, err = cli("up", "--internet=false", "--data-dir", dir)
+		took = append(took, time.Since(began).Seconds())
+		_, downErr := cli("down", "--data-dir", dir)
+		if err != nil || downErr != nil {
+			b.Fatal(err, downErr)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			b.Fatal(err)
+		}
+		// The suite's own control plane is the current one again.
+		if _, err := cli("up", "--internet=false"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	report(b, took)
+}
+
+func report(b *testing.B, seconds []float64) {
+	slices.Sort(seconds)
+	at := func(q float64) float64 { return seconds[min(len(seconds)-1, int(q*float64(len(seconds))))] }
+	b.ReportMetric(at(0.50), "p50-s")
+	b.ReportMetric(at(0.99), "p99-s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// timestamp finds the line that is a time in seconds.
+func timestamp(log string) (float64, bool) {
+	for line := range strings.Lines(log) {
+		if f, err := strconv.ParseFloat(strings.TrimSpace(line), 64); err == nil && f > 1e9 {
+			return f, true
+		}
+	}
+	return 0, false
+}
+
+func processes(b *testing.B) []string {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var pids []string
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, e.Name())
+		}
+	}
+	return pids
+}
+
+// youngerThanSuite tells this suite's components from those of another local cluster on the machine.
+func youngerThanSuite(pid string) bool {
+	mine, err1 := os.Stat("/proc/self")
+	its, err2 := os.Stat(filepath.Join("/proc", pid))
+	return err1 == nil && err2 == nil && its.ModTime().After(mine.ModTime())
+}
+
+// rollup reads one figure of a process, in MB.
+func rollup(pid, field string) float64 {
+	data, err := os.ReadFile(filepath.Join("/proc", pid, "smaps_rollup"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == field {
+			kb, _ := strconv.ParseFloat(f[1], 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
