@@ -25,7 +25,7 @@ func operatorCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := training.Add(mgr, training.Config{RuntimeImage: image, RelayNamespace: os.Getenv("POD_NAMESPACE")}); err != nil {
+		if err := training.Add(mgr, training.Config{RuntimeImage: image, RelayNamespace: os.Getenv("POD_NAMESPACE"), Proxy: training.ProxyFromEnvironment()}); err != nil {
 			return err
 		}
 		return mgr.Start(c.Context())

@@ -22,6 +22,8 @@ func checkMachine(ctx context.Context, out io.Writer) error {
 	return hostpkg.ThisHost().Ensure(ctx, hostpkg.Run(), out)
 }
 
+func makeImages(context.Context, []string, io.Writer) ([]string, error) { return nil, errLinux }
+
 func (o Options) firstTime(c *Config) error {
 	if o.Kubeconfig == "" {
 		return errLinux

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"fairlead.dev/fairlead/internal/local/cache"
@@ -135,7 +136,12 @@ func (o Options) configure(old Config, exists bool) (Config, error) {
 	} else if c.Port == 0 {
 		c.Port = freePort(DefaultPort, isFree)
 	}
-	c.Internet, c.Server, c.Images = o.Internet, o.Server, o.Images
+	c.Internet, c.Server = o.Internet, o.Server
+	for _, name := range o.Images {
+		if !slices.Contains(c.Images, name) {
+			c.Images = append(slices.Clone(c.Images), name)
+		}
+	}
 	if o.PublicURL != "" {
 		c.PublicURL = o.PublicURL
 	}

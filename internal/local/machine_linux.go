@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
+	"os"
+	"path/filepath"
 
+	"fairlead.dev/fairlead/internal/local/cache"
 	"fairlead.dev/fairlead/internal/local/hostpkg"
 	"fairlead.dev/fairlead/internal/local/image"
 	"fairlead.dev/fairlead/internal/local/kernel"
@@ -50,6 +52,42 @@ func (c Config) machine() (kernel.Machine, error) {
 	return m, err
 }
 
+// makeImages makes the Debian images among the names that are not in the cache yet, and returns the names with paths of
+// archives made absolute.
+func makeImages(ctx context.Context, names []string, out io.Writer) ([]string, error) {
+	dir, err := cache.Dir()
+	if err != nil {
+		return nil, err
+	}
+	var made []string
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			abs, err := filepath.Abs(name)
+			if err != nil {
+				return nil, err
+			}
+			made = append(made, abs)
+			continue
+		}
+		d, err := image.FindDebian(name)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, d.Name)
+		if _, ok := d.Cached(dir); ok {
+			continue
+		}
+		if err := hostpkg.ThisHost().Ensure(ctx, hostpkg.Images(), out); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(out, "Making image %s of Debian packages, which takes a minute or two\n", d.Ref)
+		if _, _, err := d.Make(ctx, dir); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
 // LoadImages brings images (names of Debian images, which are made if needed, or paths of archives) to all nodes of a
 // running cluster; those that are there already cost nothing. Without names it brings the usual ones.
 func LoadImages(ctx context.Context, f Folder, names []string, out io.Writer) error {
@@ -60,10 +98,8 @@ func LoadImages(ctx context.Context, f Folder, names []string, out io.Writer) er
 	if c.External() {
 		return fmt.Errorf("the cluster of %s is not Fairlead's own: load images in the way of that cluster", f)
 	}
-	if slices.ContainsFunc(names, func(n string) bool { _, err := image.FindDebian(n); return err == nil }) {
-		if err := hostpkg.ThisHost().Ensure(ctx, hostpkg.Images(), out); err != nil {
-			return err
-		}
+	if names, err = makeImages(ctx, names, out); err != nil {
+		return err
 	}
 	r := &runner{folder: f, config: c, log: quiet()}
 	if len(names) == 0 {

@@ -69,6 +69,9 @@ func (o Options) prepare(ctx context.Context, out io.Writer) (Config, error) {
 		if err := checkMachine(ctx, out); err != nil {
 			return old, err
 		}
+		if o.Images, err = makeImages(ctx, o.Images, out); err != nil {
+			return old, err
+		}
 	}
 	c, err := o.configure(old, exists)
 	if err != nil {

@@ -127,10 +127,27 @@ func awaitUp(t *testing.T) {
 // cutLink drops everything that comes to the control plane from the cluster's network, for so long.
 func cutLink(t *testing.T, d time.Duration) {
 	t.Helper()
+	heal := blockDirect(t, controlPlane(t))
+	<-time.After(d)
+	if state := must(t, "connectedk8s", "show", "-n", cluster, "-g", group, "--query", "connectivityStatus", "-o", "tsv"); strings.TrimSpace(state) != "Offline" {
+		t.Errorf("after %s without a link the cluster is %s, want Offline", d, state)
+	}
+	heal()
+}
+
+// controlPlane is the address that everybody reaches the control plane by.
+func controlPlane(t *testing.T) *url.URL {
+	t.Helper()
 	endpoint, err := url.Parse(strings.TrimSpace(must(t, "account", "show", "--query", "endpoint", "-o", "tsv")))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return endpoint
+}
+
+// blockDirect is a firewall between the cluster's network and the control plane, until heal is called or the test ends.
+func blockDirect(t *testing.T, endpoint *url.URL) (heal func()) {
+	t.Helper()
 	rules := fmt.Sprintf(`table inet fairlead_e2e {
   chain input {
     type filter hook input priority -10; policy accept;
@@ -138,16 +155,12 @@ func cutLink(t *testing.T, d time.Duration) {
   }
 }
 `, endpoint.Hostname(), endpoint.Port())
-	heal := func() { _ = exec.Command("nft", "delete", "table", "inet", "fairlead_e2e").Run() }
+	heal = func() { _ = exec.Command("nft", "delete", "table", "inet", "fairlead_e2e").Run() }
 	t.Cleanup(heal)
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cutting the link: %v\n%s", err, out)
+		t.Fatalf("blocking the way to the control plane: %v\n%s", err, out)
 	}
-	<-time.After(d)
-	if state := must(t, "connectedk8s", "show", "-n", cluster, "-g", group, "--query", "connectivityStatus", "-o", "tsv"); strings.TrimSpace(state) != "Offline" {
-		t.Errorf("after %s without a link the cluster is %s, want Offline", d, state)
-	}
-	heal()
+	return heal
 }

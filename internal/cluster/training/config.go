@@ -9,6 +9,7 @@ package training
 
 import (
 	"errors"
+	"os"
 	"time"
 )
 
@@ -21,10 +22,24 @@ type Config struct {
 	// RelayNamespace and RelayLabels name the pods that may read live logs; default namespace azureml, label app.kubernetes.io/name=relayserver.
 	RelayNamespace string
 	RelayLabels    map[string]string
+	// Proxy are the outbound proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that jobs get too; see ProxyFromEnvironment.
+	Proxy map[string]string
 	// Workers is how many jobs are reconciled at once; default 8.
 	Workers int
 	// Clock tells the time; default time.Now.
 	Clock func() time.Time
+}
+
+// ProxyFromEnvironment gives the proxy variables of this process, which the extension's chart sets from the cluster's settings: what
+// the operator needs to reach the control plane, a job's pod needs as well.
+func ProxyFromEnvironment() map[string]string {
+	proxy := map[string]string{}
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
+		if value := os.Getenv(name); value != "" {
+			proxy[name] = value
+		}
+	}
+	return proxy
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -41,7 +41,7 @@ func renderPod(job *v1alpha1.AmlJob, it instanceType, cfg Config) (corev1.PodTem
 			Tolerations:                   tolerations(job, it),
 			SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			InitContainers:                []corev1.Container{renderInit(it, cfg)},
-			Containers:                    []corev1.Container{renderMain(job, it)},
+			Containers:                    []corev1.Container{renderMain(job, it, cfg.Proxy)},
 			Volumes:                       volumes,
 		},
 	}, nil
@@ -61,12 +61,12 @@ func renderInit(it instanceType, cfg Config) corev1.Container {
 	}
 }
 
-func renderMain(job *v1alpha1.AmlJob, it instanceType) corev1.Container {
+func renderMain(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) corev1.Container {
 	no := false
 	return corev1.Container{
 		Name: mainContainer, Image: job.Spec.Job.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:   []string{path.Join(commonruntime.BinDir, "fairlead-runtime"), "run"},
-		Env:       renderEnv(job),
+		Env:       renderEnv(job, proxy),
 		Resources: it.spec.Resources,
 		Ports:     []corev1.ContainerPort{{Name: "log", ContainerPort: commonruntime.LogPort, Protocol: corev1.ProtocolTCP}},
 		VolumeMounts: []corev1.VolumeMount{
@@ -87,7 +87,7 @@ func renderMain(job *v1alpha1.AmlJob, it instanceType) corev1.Container {
 	}
 }
 
-func renderEnv(job *v1alpha1.AmlJob) []corev1.EnvVar {
+func renderEnv(job *v1alpha1.AmlJob, proxy map[string]string) []corev1.EnvVar {
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
 	}
@@ -103,6 +103,9 @@ func renderEnv(job *v1alpha1.AmlJob) []corev1.EnvVar {
 		{Name: "AML_JOB_ID", Value: job.Name},
 		{Name: "AMLARC_NUM_WORKER", Value: n},
 		{Name: podenv.NodeCount, Value: n},
+	}
+	for _, name := range slices.Sorted(maps.Keys(proxy)) {
+		env = append(env, corev1.EnvVar{Name: name, Value: proxy[name]})
 	}
 	if job.Spec.Job.InstanceCount > 1 {
 		env = append(env, corev1.EnvVar{Name: podenv.Hosts,

@@ -172,6 +172,9 @@ func showCompute(ctx context.Context, r store.Reader, rec store.Record, body map
 	if err != nil {
 		return err
 	}
+	if kube["defaultInstanceType"] == nil || kube["defaultInstanceType"] == "" {
+		kube["defaultInstanceType"] = link.DefaultInstanceType
+	}
 	cluster, err := clusterstate.Key(field(rec, "resourceId"))
 	if err != nil {
 		return nil //nolint:nilerr // said in provisioningErrors
