@@ -34,7 +34,7 @@ func jobBody(j *spec.CommandJob) *ml.CommandJob {
 	for name, out := range j.Outputs {
 		b.Outputs[name] = &ml.JobOutput{JobOutputType: out.Type, Mode: restMode[out.Mode], URI: out.Path}
 	}
-	r := &ml.JobResources{InstanceType: j.Resources.InstanceType, ShmSize: j.Resources.ShmSize, DockerArgs: j.Resources.DockerArgs}
+	r := &ml.JobResources{InstanceType: j.Resources.InstanceType, ShmSize: j.Resources.ShmSize}
 	count := max(1, int(j.Resources.InstanceCount))
 	r.InstanceCount = &count
 	r.Properties = map[string]any{}
@@ -45,26 +45,20 @@ func jobBody(j *spec.CommandJob) *ml.CommandJob {
 	if j.TimeoutSeconds > 0 {
 		b.Limits = &ml.JobLimits{JobLimitsType: "Command", Timeout: isoSeconds(j.TimeoutSeconds)}
 	}
-	b.Distribution = distributionBody(j.Distribution, j.Resources.InstanceCount)
+	b.Distribution = distributionBody(j.Distribution)
 	if j.Identity != nil {
-		b.Identity = &ml.JobIdentity{IdentityType: map[string]string{"aml_token": "AMLToken", "user_identity": "UserIdentity"}[j.Identity.Type]}
-		if b.Identity.IdentityType == "" {
-			b.Identity.IdentityType = "Managed"
-		}
+		b.Identity = &ml.JobIdentity{IdentityType: "AMLToken"}
 	}
 	return b
 }
 
-func distributionBody(d *spec.Distribution, instances int64) *ml.Distribution {
+func distributionBody(d *spec.Distribution) *ml.Distribution {
 	if d == nil {
 		return nil
 	}
 	out := &ml.Distribution{DistributionType: map[string]string{"pytorch": "PyTorch", "mpi": "Mpi", "tensorflow": "TensorFlow"}[d.Type]}
 	if d.Type == "tensorflow" {
 		workers, servers := int(d.WorkerCount), int(d.ParameterServerCount)
-		if workers == 0 {
-			workers = max(1, int(instances))
-		}
 		out.WorkerCount, out.ParameterServerCount = &workers, &servers
 		return out
 	}

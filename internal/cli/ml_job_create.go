@@ -60,6 +60,9 @@ func (a *app) runJobCreate(ctx context.Context, f jobCreateFlags, show bool) err
 	if err != nil {
 		return err
 	}
+	for _, w := range job.Warnings {
+		a.warn("%s", w)
+	}
 	s, ws, err := a.workspace(&f.target)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	ml "fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/cli/output"
 	"fairlead.dev/fairlead/internal/cli/profile"
 	"fairlead.dev/fairlead/internal/client"
@@ -19,7 +20,7 @@ import (
 // API versions sent, by namespace; the control plane is lenient about them.
 const (
 	apiResources  = "2021-04-01"
-	apiML         = "2024-10-01"
+	apiML         = ml.APIVersion
 	apiKubernetes = "2024-01-01"
 	apiExtension  = "2023-05-01"
 )

@@ -7,7 +7,13 @@ import (
 )
 
 // DataTypes are the types of inputs and outputs.
-var DataTypes = []string{"uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model", "triton_model"}
+var DataTypes = []string{"uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model"}
+
+var (
+	inputModes = []string{"ro_mount", "rw_mount", "download", "direct"}
+	noTypes    = map[string]string{"triton_model": "custom_model takes any model"}
+	noModes    = map[string]string{"eval_mount": "one of " + strings.Join(inputModes, ", "), "eval_download": "one of " + strings.Join(inputModes, ", ")}
+)
 
 func (j *CommandJob) inputs(d *decoder, n *yaml.Node, path string) {
 	j.Inputs = map[string]Input{}
@@ -50,8 +56,8 @@ func (d *decoder) input(n *yaml.Node, path string) Input {
 	var ignore string
 	before := len(d.problems)
 	d.object(n, path, fields{
-		"type": choice(&in.Type, DataTypes...), "path": text(&in.Path), "description": text(&ignore),
-		"mode": choice(&in.Mode, "ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download"),
+		"type": choiceBut(&in.Type, noTypes, DataTypes...), "path": text(&in.Path), "description": text(&ignore),
+		"mode": choiceBut(&in.Mode, noModes, inputModes...),
 	})
 	if in.Type == "" {
 		in.Type = "uri_folder"
@@ -71,12 +77,18 @@ func (j *CommandJob) outputs(d *decoder, n *yaml.Node, path string) {
 		name, v := p.key.Value, p.value
 		out := Output{Type: "uri_folder", Mode: "rw_mount"}
 		sub := join(path, name)
+		if name == "default" {
+			d.fail(p.key, "%s: the name default is taken; give the output another name", sub)
+		}
+		if _, both := j.Inputs[name]; both {
+			d.fail(p.key, "%s: %q is the name of an input too; rename one", sub, name)
+		}
 		switch {
 		case v.Kind == yaml.MappingNode:
 			d.object(v, sub, fields{
-				"type": choice(&out.Type, DataTypes...), "path": text(&out.Path),
+				"type": choiceBut(&out.Type, noTypes, DataTypes...), "path": text(&out.Path),
 				"mode": choice(&out.Mode, "rw_mount", "upload", "direct"),
-				"name": text(&out.Name), "version": text(&out.Version), "description": text(new(string)),
+				"name": idle(text(&out.Name), ": nothing is registered; register it when the job has ended, with `fairlead ml model create` or `fairlead ml data create`"), "version": text(&out.Version), "description": text(new(string)),
 			})
 			if out.Path != "" && !strings.HasPrefix(out.Path, "azureml://") {
 				d.fail(v, "%s.path: %q is not a place for output; want azureml://datastores/<name>/paths/<folder>", sub, out.Path)

@@ -18,6 +18,7 @@ type fields map[string]setter
 type decoder struct {
 	file     string
 	problems Problems
+	warnings Problems
 }
 
 func (d *decoder) fail(n *yaml.Node, format string, args ...any) {
@@ -26,6 +27,10 @@ func (d *decoder) fail(n *yaml.Node, format string, args ...any) {
 		line = n.Line
 	}
 	d.problems = append(d.problems, Problem{d.file, line, fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) warn(n *yaml.Node, format string, args ...any) {
+	d.warnings = append(d.warnings, Problem{d.file, n.Line, fmt.Sprintf(format, args...)})
 }
 
 func (d *decoder) err() error {
@@ -149,6 +154,28 @@ func choice(out *string, allowed ...string) setter {
 			}
 		}
 		d.fail(n, "%s: %s is not one of %s", path, kindName(n), strings.Join(allowed, ", "))
+	}
+}
+
+// choiceBut is choice of words among which are some that the reference has and this release does not serve: refused tells what to
+// give instead.
+func choiceBut(out *string, refused map[string]string, allowed ...string) setter {
+	return func(d *decoder, n *yaml.Node, path string) {
+		if n.Kind == yaml.ScalarNode {
+			if help, known := refused[strings.ToLower(n.Value)]; known {
+				d.fail(n, "%s: not supported yet: %s; %s", path, n.Value, help)
+				return
+			}
+		}
+		choice(out, allowed...)(d, n, path)
+	}
+}
+
+// idle reads a value that has no effect in this release, and warns of that; instead is empty or what to do.
+func idle(set setter, instead string) setter {
+	return func(d *decoder, n *yaml.Node, path string) {
+		d.warn(n, "%s: has no effect in this release%s", path, instead)
+		set(d, n, path)
 	}
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"regexp"
 	"sort"
 	"strings"
@@ -23,6 +24,8 @@ type CommandJob struct {
 	Outputs        map[string]Output
 	Queue          Queue
 	Identity       *Identity
+	// Warnings name what the file says and this release does not do.
+	Warnings Problems
 }
 
 // Distribution is how a job's processes start. Type is pytorch, mpi or tensorflow.
@@ -35,7 +38,6 @@ type Distribution struct {
 type Resources struct {
 	InstanceCount, MaxInstanceCount int64
 	InstanceType, ShmSize           string
-	DockerArgs                      string
 	Locations                       []string
 	Properties                      map[string]string
 }
@@ -57,13 +59,13 @@ type Output struct{ Type, Path, Mode, Name, Version string }
 // Queue holds queue_settings.
 type Queue struct{ JobTier, Priority string }
 
-// Identity is how the job's own calls are authorised. Type is user_identity, managed or aml_token.
+// Identity is how the job's own calls are authorised. Type is aml_token.
 type Identity struct{ Type, ClientID, ObjectID, ResourceID string }
 
 var (
 	jobName   = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}$`)
 	paramName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	shmSize   = regexp.MustCompile(`^[0-9]+[bkmgBKMG]?$`)
+	shmSize   = regexp.MustCompile(`^[1-9][0-9]{0,14}[bkmgBKMG]$`)
 	inCommand = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
 	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
@@ -87,6 +89,7 @@ func (doc *Document) Job() (*CommandJob, error) {
 	j := &CommandJob{}
 	d.object(doc.root, "", j.fields())
 	j.check(d, doc)
+	j.Warnings = d.warnings
 	return j, d.err()
 }
 
@@ -118,6 +121,15 @@ func (doc *Document) node(key string) *yaml.Node {
 	return nil
 }
 
+// nodeAt is the value of a key below a top-level key, or that key's own value.
+func (doc *Document) nodeAt(top, key string) *yaml.Node {
+	n := resolve(doc.node(top))
+	if n == nil {
+		return nil
+	}
+	return cmp.Or((&Document{root: n}).node(key), n)
+}
+
 func (j *CommandJob) fields() fields {
 	var ignore string
 	return fields{
@@ -129,25 +141,32 @@ func (j *CommandJob) fields() fields {
 		"distribution": j.distribution, "resources": object(j.Resources.fields),
 		"limits": object(func() fields { return fields{"timeout": integer(&j.TimeoutSeconds, 1, 1<<31)} }),
 		"inputs": j.inputs, "outputs": j.outputs,
-		"queue_settings": object(func() fields {
+		"queue_settings": idle(object(func() fields {
 			return fields{
 				"job_tier": choice(&j.Queue.JobTier, "spot", "basic", "standard", "premium", "null"),
 				"priority": choice(&j.Queue.Priority, "low", "medium", "high"),
 			}
-		}),
+		}), ""),
 		"services": unsupported("interactive services; follow the log with `fairlead ml job stream`"),
 		"identity": j.identity,
 	}
 }
 
+// maxInstances is how many pods a job may have.
+const maxInstances = 100
+
 func (r *Resources) fields() fields {
 	return fields{
-		"instance_count": integer(&r.InstanceCount, 1, 10_000), "max_instance_count": integer(&r.MaxInstanceCount, 1, 10_000),
-		"instance_type": text(&r.InstanceType), "docker_args": text(&r.DockerArgs), "locations": textList(&r.Locations),
-		"properties": stringMap(&r.Properties),
+		"instance_count": integer(&r.InstanceCount, 1, maxInstances), "max_instance_count": idle(integer(&r.MaxInstanceCount, 1, 10_000), ""),
+		"instance_type": text(&r.InstanceType), "locations": idle(textList(&r.Locations), ""), "properties": stringMap(&r.Properties),
+		"docker_args": func(d *decoder, n *yaml.Node, path string) {
+			if n.Kind != yaml.ScalarNode || n.Value != "" {
+				d.fail(n, "%s: not supported: a Kubernetes compute has no docker to give %s to; leave it out (instance_type and shm_size set a pod's resources)", path, kindName(n))
+			}
+		},
 		"shm_size": func(d *decoder, n *yaml.Node, path string) {
-			if text(&r.ShmSize)(d, n, path); !shmSize.MatchString(r.ShmSize) {
-				d.fail(n, "%s: %s is not a size; want a number and a unit b, k, m or g, such as 2g", path, kindName(n))
+			if text(&r.ShmSize)(d, n, path); n.Kind == yaml.ScalarNode && !shmSize.MatchString(r.ShmSize) {
+				d.fail(n, "%s: %s is not a size; want a whole number above 0 and a unit b, k, m or g, such as 2g", path, kindName(n))
 			}
 		},
 	}
@@ -187,15 +206,20 @@ func (j *CommandJob) identity(d *decoder, n *yaml.Node, path string) {
 	j.Identity = &Identity{}
 	object(func() fields {
 		return fields{
-			"type":      choice(&j.Identity.Type, "user_identity", "managed", "managed_identity", "aml_token"),
+			"type":      choiceBut(&j.Identity.Type, noIdentities, "aml_token"),
 			"client_id": text(&j.Identity.ClientID), "object_id": text(&j.Identity.ObjectID), "msi_resource_id": text(&j.Identity.ResourceID),
 			"resource_id": text(&j.Identity.ResourceID),
 		}
 	})(d, n, path)
 	if j.Identity.Type == "" && n.Kind == yaml.MappingNode && len(d.problems) == 0 {
-		d.fail(n, "%s.type: is required; one of user_identity, managed, aml_token", path)
+		d.fail(n, "%s.type: is required; give aml_token, or leave identity out", path)
 	}
 }
+
+// noIdentities are the reference's other identities.
+var noIdentities = map[string]string{"user_identity": otherIdentity, "managed": otherIdentity, "managed_identity": otherIdentity}
+
+const otherIdentity = "leave identity out, or give aml_token"
 
 // check applies the rules that need more than one key.
 func (j *CommandJob) check(d *decoder, doc *Document) {
@@ -219,7 +243,33 @@ func (j *CommandJob) check(d *decoder, doc *Document) {
 			d.fail(doc.node("environment_variables"), "environment_variables: %q is not a variable name", k)
 		}
 	}
+	j.checkDistribution(d, doc)
 	j.checkPlaceholders(d, doc)
+}
+
+// checkDistribution compares a distribution with the number of instances, and fills in the count of workers.
+func (j *CommandJob) checkDistribution(d *decoder, doc *Document) {
+	x := j.Distribution
+	if x == nil || d.mentions("distribution") || d.mentions("resources") {
+		return
+	}
+	instances := max(1, j.Resources.InstanceCount)
+	switch x.Type {
+	case "mpi":
+		if instances > 1 || x.ProcessCountPerInstance > 1 {
+			d.fail(doc.nodeAt("distribution", "type"), "distribution.type: mpi with instance_count %d and process_count_per_instance %d is not supported yet: mpi jobs run as one process; use pytorch for several, or set both to 1",
+				instances, x.ProcessCountPerInstance)
+		}
+	case "tensorflow":
+		key, servers := "worker_count", x.ParameterServerCount
+		if x.WorkerCount == 0 {
+			key, x.WorkerCount = "parameter_server_count", instances-servers
+		}
+		if x.WorkerCount < 1 || x.WorkerCount+servers != instances {
+			d.fail(doc.nodeAt("distribution", key), "distribution.%s: %d workers and %d parameter servers do not make resources.instance_count, %d; each instance is one of them, and at least one is a worker",
+				key, x.WorkerCount, servers, instances)
+		}
+	}
 }
 
 func (d *decoder) mentions(key string) bool {
@@ -245,7 +295,11 @@ func (j *CommandJob) checkPlaceholders(d *decoder, doc *Document) {
 				known = append(known, k)
 			}
 		case "outputs":
-			if _, ok := j.Outputs[name]; ok || name == "default" {
+			if _, ok := j.Outputs[name]; ok {
+				continue
+			}
+			if name == "default" {
+				d.fail(doc.node("command"), "command: %s is not supported yet; name an output below outputs:, or write to ./outputs, which is kept with the job's artifacts", m[0])
 				continue
 			}
 			for k := range j.Outputs {

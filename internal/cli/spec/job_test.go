@@ -87,14 +87,14 @@ func TestJob_BadInput(t *testing.T) {
 		"image with space":       {"command: a\nenvironment: {image: a b}\ncompute: k\n", `job.yml:2: environment.image: "a b" is not an image name; want [registry/]name[:tag]`},
 		"compute local":          {"command: a\nenvironment: azureml:e:1\ncompute: local\n", `job.yml:3: compute: "local" is not supported; name an attached compute (fairlead ml compute list)`},
 		"instance count word":    {minimal + "resources: {instance_count: two}\n", `job.yml:4: resources.instance_count: must be a whole number, not "two"`},
-		"instance count zero":    {minimal + "resources: {instance_count: 0}\n", `job.yml:4: resources.instance_count: 0 is out of range; must be 1 to 10000`},
+		"instance count zero":    {minimal + "resources: {instance_count: 0}\n", `job.yml:4: resources.instance_count: 0 is out of range; must be 1 to 100`},
 		"instance count half":    {minimal + "resources: {instance_count: 1.5}\n", `job.yml:4: resources.instance_count: must be a whole number, not "1.5"`},
-		"shm size":               {minimal + "resources: {shm_size: 2 GB}\n", `job.yml:4: resources.shm_size: "2 GB" is not a size; want a number and a unit b, k, m or g, such as 2g`},
+		"shm size":               {minimal + "resources: {shm_size: 2 GB}\n", `job.yml:4: resources.shm_size: "2 GB" is not a size; want a whole number above 0 and a unit b, k, m or g, such as 2g`},
 		"resources a word":       {minimal + "resources: big\n", `job.yml:4: resources: must be a mapping, not "big"`},
 		"timeout negative":       {minimal + "limits: {timeout: -1}\n", `job.yml:4: limits.timeout: -1 is out of range; must be 1 to 2147483648`},
 		"input no path":          {minimal + "inputs: {d: {type: uri_file}}\n", `job.yml:4: inputs.d.path: is required: a local path, azureml:<data>:<version>, azureml://datastores/… or https://…`},
-		"input type":             {minimal + "inputs: {d: {type: file, path: a}}\n", `job.yml:4: inputs.d.type: "file" is not one of uri_folder, uri_file, mltable, mlflow_model, custom_model, triton_model`},
-		"input mode":             {minimal + "inputs: {d: {path: a, mode: mount}}\n", `job.yml:4: inputs.d.mode: "mount" is not one of ro_mount, rw_mount, download, direct, eval_mount, eval_download`},
+		"input type":             {minimal + "inputs: {d: {type: file, path: a}}\n", `job.yml:4: inputs.d.type: "file" is not one of uri_folder, uri_file, mltable, mlflow_model, custom_model`},
+		"input mode":             {minimal + "inputs: {d: {path: a, mode: mount}}\n", `job.yml:4: inputs.d.mode: "mount" is not one of ro_mount, rw_mount, download, direct`},
 		"input a list":           {minimal + "inputs: {d: [1]}\n", `job.yml:4: inputs.d: must be a literal or a mapping with type and path, not a list`},
 		"input name":             {minimal + "inputs: {1d: 2}\n", `job.yml:4: inputs: "1d" is not a name: letters, digits and _, not beginning with a digit`},
 		"input empty":            {minimal + "inputs:\n  d:\n", `job.yml:5: inputs.d: has no value`},
@@ -111,9 +111,28 @@ func TestJob_BadInput(t *testing.T) {
 		"distribution ray":       {minimal + "distribution: {type: ray}\n", `job.yml:4: distribution.type: not supported yet: ray; one of pytorch, mpi, tensorflow`},
 		"mpi without processes":  {minimal + "distribution: {type: mpi}\n", `job.yml:4: distribution.process_count_per_instance: is required for mpi`},
 		"tensorflow processes":   {minimal + "distribution: {type: tensorflow, process_count_per_instance: 2}\n", `job.yml:4: distribution.process_count_per_instance: does not belong to tensorflow; use worker_count and parameter_server_count`},
+		"mpi processes":          {minimal + "distribution:\n  process_count_per_instance: 2\n  type: mpi\n", `job.yml:6: distribution.type: mpi with instance_count 1 and process_count_per_instance 2 is not supported yet: mpi jobs run as one process; use pytorch for several, or set both to 1`},
+		"mpi instances":          {minimal + "resources: {instance_count: 2}\ndistribution: {type: Mpi, process_count_per_instance: 1}\n", `job.yml:5: distribution.type: mpi with instance_count 2 and process_count_per_instance 1 is not supported yet: `},
+		"tensorflow workers":     {minimal + "resources: {instance_count: 3}\ndistribution:\n  type: tensorflow\n  worker_count: 3\n  parameter_server_count: 1\n", `job.yml:7: distribution.worker_count: 3 workers and 1 parameter servers do not make resources.instance_count, 3; each instance is one of them, and at least one is a worker`},
+		"tensorflow no worker":   {minimal + "distribution: {type: tensorflow, parameter_server_count: 1}\n", `job.yml:4: distribution.parameter_server_count: 0 workers and 1 parameter servers do not make resources.instance_count, 1; each instance is one of them, and at least one is a worker`},
+		"instance count large":   {minimal + "resources: {instance_count: 101}\n", `job.yml:4: resources.instance_count: 101 is out of range; must be 1 to 100`},
+		"shm size no unit":       {minimal + "resources: {shm_size: 2048}\n", `job.yml:4: resources.shm_size: "2048" is not a size; want a whole number above 0 and a unit b, k, m or g, such as 2g`},
+		"shm size zero":          {minimal + "resources: {shm_size: 0g}\n", `job.yml:4: resources.shm_size: "0g" is not a size; want a whole number above 0 and a unit b, k, m or g, such as 2g`},
+		"shm size a list":        {minimal + "resources: {shm_size: [2g]}\n", `job.yml:4: resources.shm_size: must be text, not a list`},
+		"docker args":            {minimal + "resources:\n  docker_args: --gpus all\n", `job.yml:5: resources.docker_args: not supported: a Kubernetes compute has no docker to give "--gpus all" to; leave it out (instance_type and shm_size set a pod's resources)`},
+		"input triton":           {minimal + "inputs: {d: {type: triton_model, path: a}}\n", `job.yml:4: inputs.d.type: not supported yet: triton_model; custom_model takes any model`},
+		"input eval mount":       {minimal + "inputs: {d: {path: a, mode: eval_mount}}\n", `job.yml:4: inputs.d.mode: not supported yet: eval_mount; one of ro_mount, rw_mount, download, direct`},
+		"input eval download":    {minimal + "inputs: {d: {path: a, mode: Eval_Download}}\n", `job.yml:4: inputs.d.mode: not supported yet: Eval_Download; one of ro_mount, rw_mount, download, direct`},
+		"output triton":          {minimal + "outputs: {o: {type: triton_model}}\n", `job.yml:4: outputs.o.type: not supported yet: triton_model; custom_model takes any model`},
+		"output default":         {minimal + "outputs: {default: {}}\n", `job.yml:4: outputs.default: the name default is taken; give the output another name`},
+		"output and input":       {minimal + "outputs: {a: {}}\ninputs: {a: 1}\n", `job.yml:4: outputs.a: "a" is the name of an input too; rename one`},
+		"placeholder default":    {"command: echo ${{outputs.default}}\nenvironment: azureml:e:1\ncompute: k\n", `job.yml:1: command: ${{outputs.default}} is not supported yet; name an output below outputs:, or write to ./outputs, which is kept with the job's artifacts`},
+		"identity managed":       {minimal + "identity:\n  type: managed\n  client_id: x\n", `job.yml:5: identity.type: not supported yet: managed; leave identity out, or give aml_token`},
+		"identity user":          {minimal + "identity: {type: user_identity}\n", `job.yml:4: identity.type: not supported yet: user_identity; leave identity out, or give aml_token`},
+		"identity no type":       {minimal + "identity: {}\n", `job.yml:4: identity.type: is required; give aml_token, or leave identity out`},
 		"environment variable":   {minimal + "environment_variables: {A=B: 1}\n", `job.yml:4: environment_variables: "A=B" is not a variable name`},
 		"tags nested":            {minimal + "tags: {a: {b: 1}}\n", `job.yml:4: tags.a: must be text, not a mapping`},
-		"identity":               {minimal + "identity: {type: root}\n", `job.yml:4: identity.type: "root" is not one of user_identity, managed, managed_identity, aml_token`},
+		"identity":               {minimal + "identity: {type: root}\n", `job.yml:4: identity.type: "root" is not one of aml_token`},
 		"services":               {minimal + "services: {a: {type: ssh}}\n", "job.yml:4: services: not supported yet: interactive services; follow the log with `fairlead ml job stream`"},
 		"self-reference":         {minimal + "resources: &r\n  properties: *r\n", `job.yml:5: resources.properties.properties: must be text, not a mapping`},
 	} {
@@ -127,6 +146,61 @@ func TestJob_BadInput(t *testing.T) {
 			}
 			if got := err.Error(); got != tc.want && !(strings.HasSuffix(tc.want, ",") || strings.HasSuffix(tc.want, ": ")) || !strings.HasPrefix(got, tc.want) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestJob_Warnings(t *testing.T) {
+	const noEffect = " has no effect in this release"
+	for name, tc := range map[string]struct{ in, want string }{
+		"queue settings":     {"queue_settings:\n  job_tier: spot\n", "job.yml:5: queue_settings:" + noEffect},
+		"max instance count": {"resources:\n  max_instance_count: 4\n", "job.yml:5: resources.max_instance_count:" + noEffect},
+		"locations":          {"resources: {instance_count: 2, locations: [eu]}\n", "job.yml:4: resources.locations:" + noEffect},
+		"output name": {"outputs:\n  model: {type: custom_model, name: digits}\n", "job.yml:5: outputs.model.name:" + noEffect +
+			": nothing is registered; register it when the job has ended, with `fairlead ml model create` or `fairlead ml data create`"},
+		"none":        {"resources: {instance_count: 100, shm_size: 1g, docker_args: \"\"}\nqueue_settings:\n", ""},
+		"mpi alone":   {"distribution: {type: mpi, process_count_per_instance: 1}\n", ""},
+		"output only": {"outputs: {model: {type: custom_model}}\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, err := Parse("job.yml", []byte(minimal+tc.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			job, err := doc.Job()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, job.Warnings.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestJob_Workers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		in   string
+		want Distribution
+	}{
+		"alone":            {"distribution: {type: tensorflow}\n", Distribution{Type: "tensorflow", WorkerCount: 1}},
+		"all work":         {"distribution: {type: tensorflow}\nresources: {instance_count: 3}\n", Distribution{Type: "tensorflow", WorkerCount: 3}},
+		"one serves":       {"resources: {instance_count: 3}\ndistribution: {type: tensorflow, parameter_server_count: 1}\n", Distribution{Type: "tensorflow", WorkerCount: 2, ParameterServerCount: 1}},
+		"both counts":      {"resources: {instance_count: 3}\ndistribution: {type: tensorflow, worker_count: 1, parameter_server_count: 2}\n", Distribution{Type: "tensorflow", WorkerCount: 1, ParameterServerCount: 2}},
+		"pytorch has none": {"resources: {instance_count: 3}\ndistribution: {type: pytorch}\n", Distribution{Type: "pytorch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, err := Parse("job.yml", []byte(minimal+tc.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			job, err := doc.Job()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&tc.want, job.Distribution); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

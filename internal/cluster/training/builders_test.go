@@ -175,3 +175,9 @@ func about(pod string, e corev1.Event) corev1.Event {
 	e.InvolvedObject = corev1.ObjectReference{Kind: "Pod", Name: pod}
 	return e
 }
+
+// podEvent is one that the kubelet tells of a container of pod-0.
+func podEvent(reason, field string, second int) corev1.Event {
+	return corev1.Event{Type: corev1.EventTypeNormal, Reason: reason, LastTimestamp: at(second),
+		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "pod-0", FieldPath: field}}
+}

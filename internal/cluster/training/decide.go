@@ -25,7 +25,7 @@ type world struct {
 	jobSet *jobset.JobSet
 	jobs   []batchv1.Job
 	pods   []corev1.Pod
-	// events are those of the job's Jobs and of its JobSet, read only while pods are missing.
+	// events are those of the job's Jobs and of its JobSet, read only while pods are missing, and those of pods that start slowly.
 	events []corev1.Event
 	now    time.Time
 }
@@ -51,6 +51,7 @@ type decision struct {
 // How soon to look again at what no watch tells of, and how long after its timeout a job may go on before the operator ends it.
 const (
 	eventPoll    = 2 * time.Second
+	pullPoll     = 10 * time.Second // the end of a pull changes the pod, which is watched
 	timeoutSlack = 2 * time.Minute
 )
 
@@ -149,8 +150,8 @@ func (w world) progress(d *decision) {
 	g := w.gang(d.status)
 	d.status.State = g.state
 	w.explain(d, g.reason, g.message)
-	if g.poll && (d.again == 0 || eventPoll < d.again) {
-		d.again = eventPoll
+	if g.poll > 0 && (d.again == 0 || g.poll < d.again) {
+		d.again = g.poll
 	}
 }
 

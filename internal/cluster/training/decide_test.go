@@ -79,6 +79,25 @@ func TestDecide(t *testing.T) {
 		"secret missing": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, mainWaits("PodInitializing", ""))}, events: []corev1.Event{
 			warning(3, "jobset trouble"), about("pod-0", warning(2, `secret "x" not found`)), about("pod-7", warning(3, "not mine"))}},
 			want{StateQueued, ReasonPodPending, []string{`secret "x" not found`}, -1, actNone, eventPoll}},
+		"image is being pulled": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, mainWaits("PodInitializing", ""))}, events: []corev1.Event{
+			podEvent("Pulling", "spec.initContainers{runtime}", 80), podEvent("Pulled", "spec.initContainers{runtime}", 88), podEvent("Pulling", "spec.containers{main}", 88)}},
+			want{StateQueued, ReasonImagePull, []string{"image registry.example/py:1 is being pulled on node node-1 (since 12 s)"}, -1, actNone, pullPoll}},
+		"image of the init container is being pulled": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, onNode)}, events: []corev1.Event{
+			podEvent("Pulling", "spec.initContainers{runtime}", -30)}},
+			want{StateQueued, ReasonImagePull, []string{"image fairlead/runtime:1 is being pulled", "(since 2 min)"}, -1, actNone, pullPoll}},
+		"image is there": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, mainWaits("PodInitializing", ""))}, events: []corev1.Event{
+			podEvent("Pulled", "spec.containers{main}", 90), podEvent("Pulling", "spec.containers{main}", 90)}},
+			want{StateQueued, ReasonPodPending, []string{"is being started"}, -1, actNone, eventPoll}},
+		"image is there, its event is lost": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, onNode, func(p *corev1.Pod) {
+			p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: initContainer, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+		})}, events: []corev1.Event{podEvent("Pulling", "spec.initContainers{runtime}", 90)}},
+			want{StateQueued, ReasonPodPending, []string{"is being started"}, -1, actNone, eventPoll}},
+		"image is pulled again": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, mainWaits("PodInitializing", ""))}, events: []corev1.Event{
+			podEvent("Failed", "spec.containers{main}", 90), podEvent("Pulling", "spec.containers{main}", 97)}},
+			want{StateQueued, ReasonImagePull, []string{"(since 3 s)"}, -1, actNone, pullPoll}},
+		"another pod pulls": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, mainWaits("PodInitializing", ""))}, events: []corev1.Event{
+			about("pod-7", podEvent("Pulling", "spec.containers{main}", 97))}},
+			want{StateQueued, ReasonPodPending, []string{"is being started"}, -1, actNone, eventPoll}},
 		"preparing": {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, running(false, 5))}}, want{StatePreparing, "", nil, -1, actNone, 0}},
 		"running":   {world{job: aJob(), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, running(true, 5))}}, want{StateRunning, "", nil, -1, actNone, 0}},
 		"finalizing": {world{job: aJob(inState(StateRunning)), jobSet: aJobSet(), pods: []corev1.Pod{aPod(0, running(false, 5))}},

@@ -116,7 +116,7 @@ func (r *reconciler) events(ctx context.Context, w *world) error {
 // maxEventReads bounds the reads of events in one reconcile, slowStart is when a pod on a node takes long to start.
 const (
 	maxEventReads = 8
-	slowStart     = 15 * time.Second
+	slowStart     = 5 * time.Second
 )
 
 func startsSlowly(p corev1.Pod, now time.Time) bool {

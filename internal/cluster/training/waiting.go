@@ -17,8 +17,8 @@ import (
 // gangState is where a gang is as a whole: as far as its hindmost pod.
 type gangState struct {
 	state, reason, message string
-	// poll asks to look again soon, because no watch tells of a change.
-	poll bool
+	// poll asks to look again after so long, because no watch tells of a change; 0 is not to.
+	poll time.Duration
 }
 
 // stages in order; a pod that has ended well does not hold the others back.
@@ -80,12 +80,71 @@ func (w world) podStage(p corev1.Pod, prev string) gangState {
 
 // starting tells of a pod that a node is about to start, with what the node complained of last (a Secret or volume that is missing …).
 func (w world) starting(p corev1.Pod) gangState {
-	g := gangState{state: StateQueued, reason: ReasonPodPending, poll: true,
+	if g, pulls := w.pulling(p); pulls {
+		return g
+	}
+	g := gangState{state: StateQueued, reason: ReasonPodPending, poll: eventPoll,
 		message: fmt.Sprintf("pod %s is being started on node %s (image %s)", p.Name, p.Spec.NodeName, w.job.Spec.Job.Image)}
 	if e := w.newestWarning(func(e corev1.Event) bool { return e.InvolvedObject.Name == p.Name }); e != nil {
 		g.message += fmt.Sprintf("; the last warning is %s: %s", e.Reason, e.Message)
 	}
 	return g
+}
+
+// pulling tells of an image that a node is fetching: a container of the pod has an event Pulling, none as new that ended it, and
+// has not started.
+func (w world) pulling(p corev1.Pod) (gangState, bool) {
+	var pull *corev1.Event
+	for i, e := range w.events {
+		if e.InvolvedObject.Name == p.Name && e.Reason == "Pulling" && (pull == nil || !eventTime(e).Before(eventTime(*pull))) {
+			pull = &w.events[i]
+		}
+	}
+	if pull == nil {
+		return gangState{}, false
+	}
+	ended := func(e corev1.Event) bool {
+		return e.InvolvedObject.Name == p.Name && e.InvolvedObject.FieldPath == pull.InvolvedObject.FieldPath &&
+			slices.Contains(pullEnds, e.Reason) && !eventTime(e).Before(eventTime(*pull))
+	}
+	container := containerOf(p, *pull)
+	if container == nil || slices.ContainsFunc(w.events, ended) || started(p, container.Name) {
+		return gangState{}, false
+	}
+	return gangState{state: StateQueued, reason: ReasonImagePull, poll: pullPoll, message: fmt.Sprintf(
+		"image %s is being pulled on node %s (since %s)", container.Image, p.Spec.NodeName, age(w.now.Sub(eventTime(*pull))))}, true
+}
+
+// pullEnds are the events of a container after Pulling, whether the image came or not.
+var pullEnds = []string{"Pulled", "Failed", "BackOff", "Created", "Started"}
+
+// containerOf is the container that an event of a pod is about, by a field path such as spec.containers{main}; nil when it names none.
+func containerOf(p corev1.Pod, e corev1.Event) *corev1.Container {
+	_, rest, _ := strings.Cut(e.InvolvedObject.FieldPath, "{")
+	name := strings.TrimSuffix(rest, "}")
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// started says whether a container runs or ran: then its image is there, whatever events say.
+func started(p corev1.Pod, container string) bool {
+	return slices.ContainsFunc(slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses), func(cs corev1.ContainerStatus) bool {
+		return cs.Name == container && (cs.State.Running != nil || cs.State.Terminated != nil)
+	})
+}
+
+// age is a duration in whole seconds, from a minute on in whole minutes, so that a status which tells it is seldom written anew.
+func age(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%d s", max(0, int(d/time.Second)))
+	}
+	return fmt.Sprintf("%d min", int(d/time.Minute))
 }
 
 func (w world) newestWarning(about func(corev1.Event) bool) *corev1.Event {
@@ -189,7 +248,7 @@ func imageOf(p corev1.Pod, cs corev1.ContainerStatus) string {
 
 // missing says why there are fewer pods than wanted, from the newest warning about the Job or JobSet.
 func (w world) missing(have, want int) gangState {
-	g := gangState{reason: ReasonPodPending, message: fmt.Sprintf("waiting for pods: %d of %d made", have, want), poll: true}
+	g := gangState{reason: ReasonPodPending, message: fmt.Sprintf("waiting for pods: %d of %d made", have, want), poll: eventPoll}
 	newest := w.newestWarning(func(e corev1.Event) bool { return e.InvolvedObject.Kind != "Pod" })
 	if newest == nil {
 		return g

@@ -173,7 +173,7 @@ func showCompute(ctx context.Context, r store.Reader, rec store.Record, body map
 		return err
 	}
 	if kube["defaultInstanceType"] == nil || kube["defaultInstanceType"] == "" {
-		kube["defaultInstanceType"] = link.DefaultInstanceType
+		kube["defaultInstanceType"] = clusterstate.DefaultInstanceType
 	}
 	cluster, err := clusterstate.Key(field(rec, "resourceId"))
 	if err != nil {

@@ -134,6 +134,10 @@ func checkDistribution(j *machinelearning.CommandJob) error {
 		if n := *dist.ProcessCountPerInstance; n < 1 || n > maxProcesses {
 			return arm.Invalid(at+"processCountPerInstance", "%sprocessCountPerInstance is %d; it must be 1 to %d.", at, n, maxProcesses)
 		}
+		if i, n := *j.Resources.InstanceCount, *dist.ProcessCountPerInstance; dist.DistributionType == "Mpi" && (i > 1 || n > 1) {
+			return arm.Invalid(at+"distributionType", "%sdistributionType is Mpi with properties.resources.instanceCount %d and processCountPerInstance %d; this release starts Mpi jobs as one process only. Give PyTorch for several processes, or set both counts to 1.",
+				at, i, n)
+		}
 		return nil
 	}
 	ps := 0

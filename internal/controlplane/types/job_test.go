@@ -108,6 +108,8 @@ func TestJobRefused(t *testing.T) {
 		"limits type":               {`"limits":{"jobLimitsType":"Sweep"}`, "properties.limits.jobLimitsType", "one of: Command"},
 		"ray":                       {`"distribution":{"distributionType":"Ray"}`, "properties.distribution.distributionType", "PyTorch, Mpi, TensorFlow"},
 		"processes":                 {`"distribution":{"distributionType":"Mpi","processCountPerInstance":0}`, "properties.distribution.processCountPerInstance", "is 0"},
+		"mpi processes":             {`"distribution":{"distributionType":"mpi","processCountPerInstance":2}`, "properties.distribution.distributionType", "is Mpi with properties.resources.instanceCount 1 and processCountPerInstance 2; this release starts Mpi jobs as one process only. Give PyTorch"},
+		"mpi instances":             {`"resources":{"instanceCount":2},"distribution":{"distributionType":"Mpi"}`, "properties.distribution.distributionType", "instanceCount 2 and processCountPerInstance 1"},
 		"workers":                   {`"distribution":{"distributionType":"TensorFlow","workerCount":2}`, "properties.distribution.workerCount", "do not make the 1 instances"},
 		"identity":                  {`"identity":{"identityType":"Managed"}`, "properties.identity.identityType", "not available in this release"},
 		"service":                   {`"services":{"s":{"jobServiceType":"ssh"}}`, "properties.services.s", "interactive services"},

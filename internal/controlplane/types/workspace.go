@@ -17,8 +17,7 @@ import (
 )
 
 // mlVersions are advertised for every type of the machine learning namespace.
-var mlVersions = []string{"2024-07-01-preview", "2024-04-01", "2024-01-01-preview", "2023-10-01", "2023-08-01-preview",
-	"2023-04-01-preview", "2023-04-01", "2022-12-01-preview", "2022-10-01-preview", "2022-10-01", "2022-05-01", "2022-02-01-preview"}
+var mlVersions = machinelearning.APIVersions
 
 func workspace(d Deps) *resource.Type {
 	return &resource.Type{
