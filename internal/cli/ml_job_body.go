@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
 	ml "fairlead.dev/fairlead/api/machinelearning"
@@ -82,11 +84,8 @@ func defaultExperiment() string {
 	if err != nil {
 		return "Default"
 	}
-	name := notInExperiment.ReplaceAllString(filepath.Base(dir), "_")
-	if name == "" || name == "_" {
-		return "Default"
-	}
-	return name
+	name := strings.TrimLeft(notInExperiment.ReplaceAllString(filepath.Base(dir), "_"), "_-")
+	return cmp.Or(name, "Default")
 }
 
 // findEnvironment gives the environment version's id; an inline one is registered under a name made from its content.

@@ -48,15 +48,3 @@ func clusterDown(context.Context, Folder, Config) []downStep { return nil }
 
 // LoadImages is for own clusters only.
 func LoadImages(context.Context, Folder, []string, io.Writer) error { return errLinux }
-
-// urlHost is the host of the control plane's address if it is an IP address.
-func urlHost(raw string) string {
-	host := raw[len("https://"):]
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		return a.String()
-	}
-	return ""
-}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,16 @@ func (c Config) URL() string {
 		return c.PublicURL
 	}
 	return "https://" + netip.AddrPortFrom(c.Plan.Host(), uint16(c.Port)).String()
+}
+
+// Loopback says that the public URL reaches no further than this machine, so that nothing else needs to be listened on.
+func (c Config) Loopback() bool {
+	u, err := url.Parse(c.URL())
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // API is the address of the Kubernetes API of an own cluster.

@@ -197,9 +197,14 @@ func TestURL(t *testing.T) {
 	if got := c.URL(); got != "https://10.250.0.1:8440" {
 		t.Errorf("URL %s", got)
 	}
-	c.PublicURL = "https://example.com"
-	if got := c.URL(); got != "https://example.com" || urlHost(got) != "" {
-		t.Errorf("URL %s, host %q", got, urlHost(got))
+	for url, loopback := range map[string]bool{
+		"https://example.com": false, "https://example.com:8440": false, "https://192.0.2.7:8440": false,
+		"https://127.0.0.1:8440": true, "https://localhost:8440": true, "https://[::1]:8440": true,
+	} {
+		c.PublicURL = url
+		if c.URL() != url || c.Loopback() != loopback {
+			t.Errorf("URL %s, loopback %t, want %s, %t", c.URL(), c.Loopback(), url, loopback)
+		}
 	}
 }
 

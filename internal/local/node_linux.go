@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -207,16 +206,4 @@ func parseNameservers(resolvConf string) []string {
 		}
 	}
 	return out
-}
-
-// urlHost is the host of the control plane's address if it is an IP address.
-func urlHost(raw string) string {
-	host := strings.TrimPrefix(raw, "https://")
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		return a.String()
-	}
-	return ""
 }

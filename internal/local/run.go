@@ -88,7 +88,7 @@ func (r *runner) serverPart() supervisor.Part {
 	listen := fmt.Sprintf("127.0.0.1:%d", c.Port)
 	if !c.External() {
 		listen += fmt.Sprintf(",%s:%d", c.Plan.Host(), c.Port)
-	} else if ip := urlHost(c.URL()); ip != "" && ip != "127.0.0.1" {
+	} else if !c.Loopback() {
 		listen = fmt.Sprintf("0.0.0.0:%d", c.Port)
 	}
 	return supervisor.Part{

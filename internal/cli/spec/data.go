@@ -80,9 +80,6 @@ func (j *CommandJob) outputs(d *decoder, n *yaml.Node, path string) {
 		if name == "default" {
 			d.fail(p.key, "%s: the name default is taken; give the output another name", sub)
 		}
-		if _, both := j.Inputs[name]; both {
-			d.fail(p.key, "%s: %q is the name of an input too; rename one", sub, name)
-		}
 		switch {
 		case v.Kind == yaml.MappingNode:
 			d.object(v, sub, fields{

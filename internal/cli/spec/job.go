@@ -63,11 +63,12 @@ type Queue struct{ JobTier, Priority string }
 type Identity struct{ Type, ClientID, ObjectID, ResourceID string }
 
 var (
-	jobName   = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}$`)
-	paramName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	shmSize   = regexp.MustCompile(`^[1-9][0-9]{0,14}[bkmgBKMG]$`)
-	inCommand = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
-	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	jobName        = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}$`)
+	experimentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+	paramName      = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	shmSize        = regexp.MustCompile(`^[1-9][0-9]{0,14}[bkmgBKMG]$`)
+	inCommand      = regexp.MustCompile(`\$\{\{\s*([^}]*?)\s*\}\}`)
+	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
 
 // NameRule says in words what a job may be called.
@@ -241,6 +242,14 @@ func (j *CommandJob) check(d *decoder, doc *Document) {
 	for k := range j.EnvironmentVariables {
 		if !envName.MatchString(k) {
 			d.fail(doc.node("environment_variables"), "environment_variables: %q is not a variable name", k)
+		}
+	}
+	if j.ExperimentName != "" && !experimentName.MatchString(j.ExperimentName) {
+		d.fail(doc.node("experiment_name"), "experiment_name: %q is not a name of an experiment: letters, digits, '.', '-' and '_', beginning with a letter or digit, at most 255 characters", j.ExperimentName)
+	}
+	for name := range j.Outputs {
+		if _, both := j.Inputs[name]; both {
+			d.fail(doc.nodeAt("outputs", name), "outputs.%s: is the name of an input too; rename one", name)
 		}
 	}
 	j.checkDistribution(d, doc)
