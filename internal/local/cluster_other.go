@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 
 	"fairlead.dev/fairlead/internal/local/hostpkg"
 	"fairlead.dev/fairlead/internal/local/supervisor"
