@@ -2,13 +2,16 @@ package types_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 )
 
@@ -59,5 +62,19 @@ func BenchmarkSubmit(b *testing.B) {
 	for b.Loop() {
 		n++
 		e.Put(fmt.Sprintf("%s/jobs/j%d", typestest.Workspace, n), typestest.JobBody)
+	}
+}
+
+// TestAPIVersions: what this project's clients send is advertised, newest first.
+func TestAPIVersions(t *testing.T) {
+	for _, typ := range types.All(typestest.New(t).Deps) {
+		t.Run(typ.Namespace+"/"+typ.Name, func(t *testing.T) {
+			if typ.Namespace == "Microsoft.MachineLearningServices" && !slices.Contains(typ.APIVersions, machinelearning.APIVersion) {
+				t.Errorf("%v lacks %s", typ.APIVersions, machinelearning.APIVersion)
+			}
+			if !slices.IsSortedFunc(typ.APIVersions, func(a, b string) int { return strings.Compare(b[:10], a[:10]) }) {
+				t.Errorf("%v is not in order, newest first", typ.APIVersions)
+			}
+		})
 	}
 }
