@@ -113,7 +113,8 @@ type Result struct {
 	// ExitCode is the user's command's exit code; 128+n when signal n ended it.
 	ExitCode int `json:"exitCode"`
 	// Code is a short stable word for a failure that is not the command's own:
-	// CodeDownloadFailed, InputDownloadFailed, CommandNotStarted, Timeout, Canceled, OutputUploadFailed, AlreadyClaimed, SpecInvalid.
+	// CodeDownloadFailed, InputDownloadFailed, CommandNotStarted, Timeout, Canceled, OutputUploadFailed, AlreadyClaimed, SpecInvalid;
+	// or LogLost with ExitCode 0: the job is done, but its log is not complete.
 	Code string `json:"code,omitempty"`
 	// Message tells a person what happened and what to do.
 	Message string `json:"message,omitempty"`

@@ -21,6 +21,8 @@ const (
 	PropAttempt       = "fairlead.attempt"
 	PropStartTime     = "fairlead.startTime" // RFC 3339
 	PropEndTime       = "fairlead.endTime"   // RFC 3339
+	// PropArtifacts is where the run's artifacts are: azureml://datastores/<datastore>/paths/<folder>.
+	PropArtifacts = "fairlead.artifacts"
 	// PropMaxRestarts is set by the user: how often the whole job may start again after a node was lost ("0" when absent).
 	PropMaxRestarts = "fairlead.maxRestarts"
 )

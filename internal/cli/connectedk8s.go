@@ -13,7 +13,7 @@ var clusterColumns = cols("Name=name", "ResourceGroup=resourceGroup", "Location=
 
 func (a *app) connectedk8s() *cobra.Command {
 	return noun("connectedk8s", "Connect Kubernetes clusters to the control plane",
-		a.connectedk8sConnect(), a.connectedk8sShow(), a.connectedk8sList(), a.connectedk8sDelete())
+		a.connectedk8sConnect(), a.connectedk8sUpdate(), a.connectedk8sShow(), a.connectedk8sList(), a.connectedk8sDelete())
 }
 
 func clustersPath(s *session, t target) string {

@@ -43,9 +43,18 @@ until it is Connected. The cluster opens every connection itself.`,
 	})
 	a.addGroup(c, &f.target)
 	a.addName(c, &f.name, "cluster", &f.target, nil, "")
-	kubeFlags(c, &f.install.Kubeconfig, &f.install.Context)
+	f.bindAgent(c)
 	fs := c.Flags()
 	fs.StringVarP(&f.location, "location", "l", "", "`location` (default: local)")
+	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
+	addNoWait(c, &f.noWait)
+	return c
+}
+
+// bindAgent adds the flags that say which cluster the agent goes to and how it reaches out.
+func (f *connectFlags) bindAgent(c *cobra.Command) {
+	kubeFlags(c, &f.install.Kubeconfig, &f.install.Context)
+	fs := c.Flags()
 	fs.StringVar(&f.distribution, "distribution", "auto", "Kubernetes `distribution`")
 	fs.StringVar(&f.infrastructure, "infrastructure", "auto", "`infrastructure` the cluster runs on")
 	fs.StringVar(&f.install.HTTPSProxy, "proxy-https", "", "proxy `address` for https")
@@ -54,39 +63,52 @@ until it is Connected. The cluster opens every connection itself.`,
 	fs.StringVar(&f.proxyCert, "proxy-cert", "", "PEM `file` of the proxy's CA")
 	fs.StringVar(&f.proxyCert, "custom-ca-cert", "", "same as --proxy-cert")
 	fs.IntVar(&f.timeout, "onboarding-timeout", 600, "`seconds` to wait for the agent")
-	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
-	addNoWait(c, &f.noWait)
-	return c
 }
 
 func (a *app) runConnect(ctx context.Context, f connectFlags) error {
-	if err := a.inGroup(&f.target, need{"--name/-n", f.name}); err != nil {
+	o, err := a.inspect(ctx, &f)
+	if err != nil {
 		return err
+	}
+	if err := o.session.refuseTaken(ctx, o.id); err != nil {
+		return err
+	}
+	return a.register(ctx, o, f, tagValues(f.tags))
+}
+
+// onboarding is what is known before anything is changed.
+type onboarding struct {
+	session *session
+	id      arm.ID
+	facts   ClusterFacts
+}
+
+// inspect checks the flags and looks at the cluster.
+func (a *app) inspect(ctx context.Context, f *connectFlags) (onboarding, error) {
+	var o onboarding
+	if err := a.inGroup(&f.target, need{"--name/-n", f.name}); err != nil {
+		return o, err
 	}
 	if err := f.checkProxy(); err != nil {
-		return err
+		return o, err
 	}
 	if a.deps.InstallAgent == nil {
-		return fmt.Errorf("installing the agent: this build has no Helm; use the released fairlead program")
+		return o, fmt.Errorf("installing the agent: this build has no Helm; use the released fairlead program")
 	}
-	s, err := a.connect()
-	if err != nil {
-		return err
+	var err error
+	if o.session, err = a.connect(); err != nil {
+		return o, err
 	}
-	id, err := s.clusterID(f.target, f.name)
-	if err != nil {
-		return err
+	if o.id, err = o.session.clusterID(f.target, f.name); err != nil {
+		return o, err
 	}
-	facts, err := a.deps.InspectCluster(ctx, f.install.Kubeconfig, f.install.Context)
-	if err != nil {
-		return hint(fmt.Errorf("reading the cluster: %w", err), "Choose a reachable cluster with --kube-config and --kube-context.")
+	if o.facts, err = a.deps.InspectCluster(ctx, f.install.Kubeconfig, f.install.Context); err != nil {
+		return o, hint(fmt.Errorf("reading the cluster: %w", err), "Choose a reachable cluster with --kube-config and --kube-context.")
 	}
+	facts := o.facts
 	a.note("Kubernetes %s, %d nodes, distribution %s, infrastructure %s.", facts.Version, facts.Nodes, facts.Distribution, facts.Infrastructure)
 	f.install.Distribution, f.install.Infrastructure = override(f.distribution, facts.Distribution), override(f.infrastructure, facts.Infrastructure)
-	if err := s.refuseTaken(ctx, id); err != nil {
-		return err
-	}
-	return a.register(ctx, s, id, f, facts)
+	return o, nil
 }
 
 func override(flag, found string) string {
@@ -112,7 +134,8 @@ func (s *session) refuseTaken(ctx context.Context, id arm.ID) error {
 }
 
 // register puts the resource with a new key, installs the agent with its private half and waits for it.
-func (a *app) register(ctx context.Context, s *session, id arm.ID, f connectFlags, facts ClusterFacts) error {
+func (a *app) register(ctx context.Context, o onboarding, f connectFlags, tags any) error {
+	s, id := o.session, o.id
 	a.note("Generating the agent's key (RSA %d) …", keyBits)
 	private, public, err := agentKey()
 	if err != nil {
@@ -120,10 +143,10 @@ func (a *app) register(ctx context.Context, s *session, id arm.ID, f connectFlag
 	}
 	location := a.defaultLocation(f.location)
 	body := map[string]any{
-		"location": location, "tags": tagValues(f.tags), "identity": map[string]any{"type": "SystemAssigned"},
+		"location": location, "tags": tags, "identity": map[string]any{"type": "SystemAssigned"},
 		"properties": map[string]any{
 			"agentPublicKeyCertificate": public, "distribution": f.install.Distribution, "infrastructure": f.install.Infrastructure,
-			"kubernetesVersion": facts.Version,
+			"kubernetesVersion": o.facts.Version,
 		},
 	}
 	a.note("Registering %s …", f.name)

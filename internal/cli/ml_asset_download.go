@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/client"
 )
 
@@ -72,11 +73,6 @@ func (s *session) locate(ctx context.Context, ws arm.ID, asset map[string]any, k
 
 // locateOutput finds a job's artifacts or named output.
 func (s *session) locateOutput(ctx context.Context, ws arm.ID, job, output, rest string) (*client.Container, string, error) {
-	join := func(base string) string { return strings.Trim(base+"/"+rest, "/") }
-	if output == "artifacts" || output == "default" {
-		c, err := s.datastoreContainer(ctx, ws, "workspaceartifactstore")
-		return c, join("ExperimentRun/dcid." + job), err
-	}
 	path, err := child(ws, "jobs", job)
 	if err != nil {
 		return nil, "", err
@@ -85,10 +81,24 @@ func (s *session) locateOutput(ctx context.Context, ws arm.ID, job, output, rest
 	if err != nil {
 		return nil, "", err
 	}
-	store, prefix := "workspaceblobstore", "azureml/"+job+"/"+output
-	if ds, p, ok := splitDatastore(text(got, "properties", "outputs", output, "uri")); ok {
-		store, prefix = ds, p
+	ds, prefix, err := outputAddress(got, output)
+	if err != nil {
+		return nil, "", err
 	}
-	c, err := s.datastoreContainer(ctx, ws, store)
-	return c, join(prefix), err
+	c, err := s.datastoreContainer(ctx, ws, ds)
+	return c, strings.Trim(prefix+"/"+rest, "/"), err
+}
+
+// outputAddress is the datastore and the folder of a job's named output, or of its artifacts ("default", "artifacts"), as
+// the job itself says.
+func outputAddress(job map[string]any, output string) (datastore, prefix string, err error) {
+	uri := text(job, "properties", "outputs", output, "uri")
+	if uri == "" && (output == "artifacts" || output == "default") {
+		uri = text(job, "properties", "properties", machinelearning.PropArtifacts)
+	}
+	datastore, prefix, ok := splitDatastore(uri)
+	if !ok {
+		return "", "", fmt.Errorf("job %s does not say in which datastore its output %q is (%q)", text(job, "name"), output, uri)
+	}
+	return datastore, prefix, nil
 }

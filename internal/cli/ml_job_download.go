@@ -70,7 +70,7 @@ func (a *app) runJobDownload(ctx context.Context, f downloadFlags) error {
 			continue
 		}
 		seen[n] = true
-		if err := a.downloadOutput(ctx, s, ws, f, n, outputs); err != nil {
+		if err := a.downloadOutput(ctx, s, ws, f, n, job); err != nil {
 			return err
 		}
 	}
@@ -78,22 +78,21 @@ func (a *app) runJobDownload(ctx context.Context, f downloadFlags) error {
 }
 
 // downloadOutput fetches the artifacts ("default") or one named output.
-func (a *app) downloadOutput(ctx context.Context, s *session, ws arm.ID, f downloadFlags, name string, outputs map[string]any) error {
-	store, prefix := "workspaceartifactstore", "ExperimentRun/dcid."+f.name
+func (a *app) downloadOutput(ctx context.Context, s *session, ws arm.ID, f downloadFlags, name string, job map[string]any) error {
 	dir := filepath.Join(f.path, "artifacts")
 	if name != "default" {
-		out, ok := outputs[name].(map[string]any)
-		if !ok {
+		outputs := sub(job, "properties", "outputs")
+		if _, ok := outputs[name].(map[string]any); !ok {
 			return hint(usagef("argument --output-name: job %s has no output %q", f.name, name), "Its outputs: %s.", strings.Join(keys(outputs), ", "))
 		}
 		if !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
 			return fmt.Errorf("output %q: the name is not a folder's name; refused", name)
 		}
-		store, prefix = "workspaceblobstore", "azureml/"+f.name+"/"+name
-		if ds, p, ok := splitDatastore(text(out, "uri")); ok {
-			store, prefix = ds, p
-		}
 		dir = filepath.Join(f.path, "named-outputs", name)
+	}
+	store, prefix, err := outputAddress(job, name)
+	if err != nil {
+		return err
 	}
 	from, err := s.datastoreContainer(ctx, ws, store)
 	if err != nil {

@@ -49,6 +49,26 @@ func start(t *testing.T, dir string) *running {
 	case err := <-done:
 		t.Fatalf("Run: %v", err)
 	}
+	r := dial(t, dir, addr)
+	stopped, end := false, r.stop
+	r.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		end()
+		if err := <-done; err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+// dial makes the client of a control plane that listens on addr; its stop closes idle connections.
+func dial(t *testing.T, dir, addr string) *running {
+	t.Helper()
 	r := &running{t: t}
 	raw, err := os.ReadFile(filepath.Join(dir, AdminFile))
 	if err != nil {
@@ -68,19 +88,7 @@ func start(t *testing.T, dir string) *running {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		}}
 	r.client = &http.Client{Transport: tr}
-	stopped := false
-	r.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		tr.CloseIdleConnections()
-		if err := <-done; err != nil {
-			t.Errorf("Run ended with %v", err)
-		}
-	}
-	t.Cleanup(r.stop)
+	r.stop = tr.CloseIdleConnections
 	return r
 }
 

@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -12,13 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
 // sealedFor is the additional data of sealed record secrets: a secret of another use does not open as one of these.
@@ -85,14 +83,14 @@ const clusterType = "microsoft.kubernetes/connectedclusters"
 
 // agentKeys finds the key that was registered when a cluster was connected.
 func agentKeys(st store.Store) issuer.KeyLookup {
-	return func(ctx context.Context, clientID string) (crypto.PublicKey, string, error) {
+	return func(ctx context.Context, clientID string) (issuer.Agent, error) {
 		id, err := arm.ParseID(clientID)
 		if err != nil || !strings.EqualFold(id.Type(), clusterType) {
-			return nil, "", store.ErrNotFound
+			return issuer.Agent{}, store.ErrNotFound
 		}
 		rec, err := st.Get(ctx, id.Key())
 		if err != nil {
-			return nil, "", err
+			return issuer.Agent{}, err
 		}
 		var body struct {
 			Properties struct {
@@ -100,20 +98,26 @@ func agentKeys(st store.Store) issuer.KeyLookup {
 			} `json:"properties"`
 		}
 		if err := json.Unmarshal(rec.Body, &body); err != nil {
-			return nil, "", fmt.Errorf("decoding %s: %w", rec.Key, err)
+			return issuer.Agent{}, fmt.Errorf("decoding %s: %w", rec.Key, err)
 		}
 		key, err := agentkey.Parse(body.Properties.Key)
 		if err != nil {
-			return nil, "", fmt.Errorf("key of %s %w", rec.Key, err)
+			return issuer.Agent{}, fmt.Errorf("key of %s %w", rec.Key, err)
 		}
 		if !key.NotAfter.IsZero() && time.Now().After(key.NotAfter) {
-			return nil, "", issuer.ErrExpired
+			return issuer.Agent{}, issuer.ErrExpired
 		}
-		return key.Public, rec.Key, nil
+		return issuer.Agent{Key: key.Public, Scope: rec.Key, ScopeSeq: rec.Seq}, nil
 	}
+}
+
+// incarnation is the Seq of a cluster's record.
+func (p *plane) incarnation(ctx context.Context, cluster string) (int64, error) {
+	rec, err := p.store.Get(ctx, cluster)
+	return rec.Seq, err
 }
 
 // runToken is the token that a run's pods use.
 func (p *plane) runToken(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {
-	return p.issuer.Issue(ctx, issuer.Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(jobKey+"#"+jobID)).String(), ClientID: jobID, Name: jobID, Kind: issuer.KindRun, Scope: jobKey}, ttl)
+	return p.issuer.Issue(ctx, issuer.Claims{Subject: runstate.PrincipalID(jobKey, jobID), ClientID: jobID, Name: jobID, Kind: issuer.KindRun, Scope: jobKey}, ttl)
 }

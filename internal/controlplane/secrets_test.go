@@ -80,40 +80,50 @@ func (r *running) succeeded(id, token string) {
 	}
 }
 
+// lab makes all that a job needs: cluster edge with training (told is what it hears of the extension), and workspace lab
+// with compute k8s and environment e:1. agent is the cluster's token.
+func (r *running) lab(tok, setting string) (ws, agent string, told link.Extension) {
+	r.t.Helper()
+	group := "/subscriptions/" + r.admin.SubscriptionID + "/resourceGroups/rg"
+	r.must(201, "PUT", group, tok, `{}`)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	edge := group + "/providers/Microsoft.Kubernetes/connectedClusters/edge"
+	r.must(201, "PUT", edge, tok, `{"properties":{"agentPublicKeyCertificate":"`+base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey))+`"}}`)
+	_, m := r.token(url.Values{"client_assertion_type": {issuer.AssertionType}, "client_assertion": {assertion(r.t, key, edge, r.admin.TenantID)}})
+	agent = m["access_token"].(string)
+	small := map[string]string{"cpu": "1", "memory": "2Gi"}
+	r.observe(agent, link.KeyCluster, link.ClusterStatus{AgentVersion: "0.1.0", TotalNodeCount: 1})
+	r.observe(agent, link.KeyNodes, link.NodesStatus{Namespaces: []string{"default"}, InstanceTypes: []link.InstanceType{{Name: "defaultinstancetype", Requests: small, Limits: small}}})
+
+	ext := edge + "/providers/Microsoft.KubernetesConfiguration/extensions/ml"
+	r.must(201, "PUT", ext, tok, `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":true},"configurationProtectedSettings":{"proxy.password":"`+setting+`"}}}`)
+	if err := json.Unmarshal(r.desiredUntil(agent, "extension/ml")["extension/ml"], &told); err != nil {
+		r.t.Fatal(err)
+	}
+	r.observe(agent, "extension/ml", link.ExtensionStatus{Generation: told.Generation, State: link.ExtensionInstalled})
+	r.succeeded(ext, tok)
+	ws = group + "/providers/Microsoft.MachineLearningServices/workspaces/lab"
+	r.must(201, "PUT", ws, tok, `{"properties":{}}`)
+	r.must(201, "PUT", ws+"/environments/e/versions/1", tok, `{"properties":{"image":"docker.io/library/python:3"}}`)
+	r.must(201, "PUT", ws+"/computes/k8s", tok, `{"properties":{"computeType":"Kubernetes","resourceId":"`+edge+`","properties":{"namespace":"default"}}}`)
+	r.succeeded(ws+"/computes/k8s", tok)
+	return ws, agent, told
+}
+
 // TestSecretsAtRest: what a cluster is told in confidence reaches it, and is nowhere in the database in clear; also after
 // the keys were rotated.
 func TestSecretsAtRest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	r := start(t, dir)
 	tok := r.adminToken()
-	group := "/subscriptions/" + r.admin.SubscriptionID + "/resourceGroups/rg"
-	r.must(201, "PUT", group, tok, `{}`)
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	edge := group + "/providers/Microsoft.Kubernetes/connectedClusters/edge"
-	r.must(201, "PUT", edge, tok, `{"properties":{"agentPublicKeyCertificate":"`+base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey))+`"}}`)
-	_, m := r.token(url.Values{"client_assertion_type": {issuer.AssertionType}, "client_assertion": {assertion(t, key, edge, r.admin.TenantID)}})
-	agent := m["access_token"].(string)
-	small := map[string]string{"cpu": "1", "memory": "2Gi"}
-	r.observe(agent, link.KeyCluster, link.ClusterStatus{AgentVersion: "0.1.0", TotalNodeCount: 1})
-	r.observe(agent, link.KeyNodes, link.NodesStatus{Namespaces: []string{"default"}, InstanceTypes: []link.InstanceType{{Name: "defaultinstancetype", Requests: small, Limits: small}}})
-
 	const setting = "correct-horse-battery-staple"
-	ext := edge + "/providers/Microsoft.KubernetesConfiguration/extensions/ml"
-	r.must(201, "PUT", ext, tok, `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":true},"configurationProtectedSettings":{"proxy.password":"`+setting+`"}}}`)
-	var told link.Extension
-	if err := json.Unmarshal(r.desiredUntil(agent, "extension/ml")["extension/ml"], &told); err != nil || told.ProtectedSettings["proxy.password"] != setting {
-		t.Errorf("the cluster was told %+v, %v", told, err)
+	ws, agent, told := r.lab(tok, setting)
+	if told.ProtectedSettings["proxy.password"] != setting {
+		t.Errorf("the cluster was told %+v", told)
 	}
-	r.observe(agent, "extension/ml", link.ExtensionStatus{Generation: told.Generation, State: link.ExtensionInstalled})
-	r.succeeded(ext, tok)
-	ws := group + "/providers/Microsoft.MachineLearningServices/workspaces/lab"
-	r.must(201, "PUT", ws, tok, `{"properties":{}}`)
-	r.must(201, "PUT", ws+"/environments/e/versions/1", tok, `{"properties":{"image":"docker.io/library/python:3"}}`)
-	r.must(201, "PUT", ws+"/computes/k8s", tok, `{"properties":{"computeType":"Kubernetes","resourceId":"`+edge+`","properties":{"namespace":"default"}}}`)
-	r.succeeded(ws+"/computes/k8s", tok)
 	r.must(201, "PUT", ws+"/jobs/j", tok, `{"properties":{"jobType":"Command","command":"true","environmentId":"azureml:e:1","computeId":"k8s"}}`)
 	values := r.desiredUntil(agent, link.PrefixJob)
 	secrets := []string{setting}

@@ -9,7 +9,10 @@
 // Every request carries "Authorization: Bearer <token>"; the token's claims name the cluster, so no request names it.
 package link
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Paths on the control plane.
 const (
@@ -154,8 +157,20 @@ type Job struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// Spec is a v1alpha1.AmlJobSpec.
 	Spec json.RawMessage `json:"spec"`
+	// Started says that a pod of the job was seen to run: when its AmlJob is not there, it is not to be made again.
+	Started bool `json:"started,omitempty"`
 	// Secret becomes Secret <id>-runtoken-secrets, owned by the AmlJob (keys in package commonruntime).
 	Secret map[string]string `json:"secret,omitempty"`
+}
+
+// ReasonAmlJobDeleted is the reason of a job that failed because its AmlJob was deleted in the cluster, other than by the gateway.
+// There is nothing left of it to keep, and no component makes it again.
+const ReasonAmlJobDeleted = "AmlJobDeleted"
+
+// AmlJobDeleted is the status of a job whose AmlJob was deleted in a namespace of the cluster before the job had ended.
+func AmlJobDeleted(namespace, id string) JobStatus {
+	return JobStatus{ID: id, State: "Failed", Reason: ReasonAmlJobDeleted, Message: fmt.Sprintf(
+		"AmlJob %s/%s was deleted in the cluster before the job had ended, by itself or with its namespace; its pods end with it. The job is not started again, so that its command does not run twice. Submit it anew; to end a job, cancel it instead", namespace, id)}
 }
 
 // JobStatus is an observed job: the AmlJob's status.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -23,7 +24,7 @@ type Observer struct {
 	order  []string // keys with something to send, oldest first
 	values map[string]pending
 	gen    uint64
-	sent   chan struct{} // closed and made anew whenever a batch was taken
+	sent   chan struct{} // closed and made anew whenever something no longer waits
 }
 
 type pending struct {
@@ -58,6 +59,20 @@ func (o *Observer) Set(key string, value any) error {
 	default:
 	}
 	return nil
+}
+
+// Forget drops what waits to be sent for key: it is no longer so, and another observer may have a newer word. What is being sent at
+// that moment is not called back.
+func (o *Observer) Forget(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, waits := o.values[key]; !waits {
+		return
+	}
+	delete(o.values, key)
+	o.order = slices.DeleteFunc(o.order, func(k string) bool { return k == key })
+	close(o.sent) // Flush need not wait for it
+	o.sent = make(chan struct{})
 }
 
 // Run sends until ctx ends, whose error it returns.

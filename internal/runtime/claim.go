@@ -4,26 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"fairlead.dev/fairlead/internal/runtime/blobclient"
 )
 
-// claim makes this pod the one that runs the attempt: the blob system_logs/claim-<attempt>-<rank> is created by whoever
-// comes first and holds that pod's uid. A pod that meets its own claim lost the answer to an earlier try and goes on.
+// claim makes this process the one that runs the attempt: the blob system_logs/claim-<attempt>-<rank> is created by whoever
+// comes first and holds "<pod uid> <nonce of the process>". A process that meets its own claim lost the answer to an earlier
+// try and goes on; the same pod with another nonce is a container that the kubelet started again.
 func claim(ctx context.Context, blobs *blobclient.Client, artifacts string, c Config) error {
 	blob := blobclient.Join(artifacts, fmt.Sprintf("system_logs/claim-%d-%d", c.Attempt, c.Rank))
-	err := blobs.Create(ctx, blob, []byte(c.PodUID))
+	own := c.PodUID + " " + c.Nonce
+	err := blobs.Create(ctx, blob, []byte(own))
 	var se *blobclient.StatusError
 	if err == nil || !errors.As(err, &se) || !se.Exists() {
 		return err
 	}
-	holder, err := blobs.ReadSmall(ctx, blob, 1<<10)
+	b, err := blobs.ReadSmall(ctx, blob, 1<<10)
 	if err != nil {
 		return fmt.Errorf("reading who claimed the attempt: %w", err)
 	}
-	if string(holder) != c.PodUID || c.PodUID == "" {
-		return fail(CodeAlreadyClaimed, fmt.Errorf("attempt %d of rank %d was already started by pod %s; this pod runs nothing, so that the command does not run twice",
-			c.Attempt, c.Rank, holder))
+	holder, _, _ := strings.Cut(string(b), " ")
+	switch {
+	case string(b) == own:
+		return nil
+	case holder == c.PodUID && c.PodUID != "":
+		return fail(CodeAlreadyClaimed, fmt.Errorf("the container of this pod, %s, was started a second time, and attempt %d of rank %d had begun in it before; this time it runs nothing, so that the command does not run twice. Submit the job anew",
+			holder, c.Attempt, c.Rank))
 	}
-	return nil
+	return fail(CodeAlreadyClaimed, fmt.Errorf("attempt %d of rank %d was already started by pod %s; this pod runs nothing, so that the command does not run twice",
+		c.Attempt, c.Rank, holder))
 }

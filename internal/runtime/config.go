@@ -10,6 +10,7 @@
 package runtime
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +33,9 @@ type Config struct {
 
 	Rank, Attempt, NodeCount int
 	PodUID                   string
-	Hosts                    string
+	// Nonce tells this process from another one of the same pod; "" makes one.
+	Nonce string
+	Hosts string
 
 	// Environ is the environment the command inherits, as os.Environ.
 	Environ []string
@@ -93,6 +96,9 @@ func (c Config) withDefaults() Config {
 	def(&c.DrainAfter, 2*time.Second)
 	if c.NodeCount == 0 {
 		c.NodeCount = 1
+	}
+	if c.Nonce == "" {
+		c.Nonce = rand.Text()
 	}
 	if c.Stdout == nil {
 		c.Stdout = io.Discard

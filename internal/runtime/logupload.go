@@ -29,8 +29,11 @@ func (u *logUploader) run(ctx context.Context) error {
 	buf := make([]byte, 0, 64<<10)
 	for {
 		size, more, err := u.spool.more(ctx, pos)
-		if err != nil || !more {
+		if err != nil {
 			return err
+		}
+		if !more {
+			return u.noteLoss(ctx, pos)
 		}
 		if pos, buf, err = u.appendUpTo(ctx, pos, size, buf); err != nil {
 			return fmt.Errorf("appending to log %s: %w", u.spool.name, err)
@@ -78,6 +81,27 @@ func (u *logUploader) append(ctx context.Context, pos int64, p []byte) (int64, e
 		return pos, fmt.Errorf("stored log has %d bytes, but only %d were written here: another pod writes the same log", props.Size, local)
 	}
 	return props.Size, nil
+}
+
+// noteLoss ends a stored log that lacks output by saying so. The note goes into the blob only: there is no room in the spool.
+func (u *logUploader) noteLoss(ctx context.Context, pos int64) error {
+	lost := u.spool.Err()
+	if lost == nil {
+		return nil
+	}
+	note := fmt.Appendf(nil, "\nfairlead: the log ends here; later output was dropped: %v\n", lost)
+	err := u.blobs.Append(ctx, u.url, pos, note)
+	var se *blobclient.StatusError
+	if errors.As(err, &se) && se.WrongPosition() { // the answer to an earlier try was lost
+		p, herr := u.blobs.Head(ctx, u.url)
+		if herr == nil && p.Size == pos+int64(len(note)) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("appending to log %s: %w", u.spool.name, err)
+	}
+	return nil
 }
 
 // pause waits one period, or until the spool ends.

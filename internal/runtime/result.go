@@ -22,6 +22,8 @@ const (
 	CodeOutputUploadFailed  = "OutputUploadFailed"
 	CodeAlreadyClaimed      = "AlreadyClaimed"
 	CodeSpecInvalid         = "SpecInvalid"
+	// CodeLogLost is of a command that succeeded, but whose log is not complete.
+	CodeLogLost = "LogLost"
 )
 
 // Exit codes of the runtime itself, where the command's own is not to be told.

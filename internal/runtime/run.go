@@ -189,9 +189,20 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 	for _, l := range logs {
 		l.End() // so that the logs' rest goes up while outputs do
 	}
-	// Should the pod be killed while it uploads, this is what it leaves.
-	_ = r.cfg.writeResult(res)
+	if err := r.cfg.writeResult(ifKilled(res)); err != nil {
+		r.log.Error("result not written", "error", err)
+	}
 	return r.finalize(context.WithoutCancel(ctx), c, res)
+}
+
+// ifKilled is what a pod leaves that is killed while it uploads: a command that succeeded has not given its outputs yet.
+func ifKilled(res commonruntime.Result) commonruntime.Result {
+	if res.ExitCode == 0 {
+		return failed(commonruntime.PhaseFinalizing, fail(CodeOutputUploadFailed,
+			errors.New("the command succeeded, but the pod ended before all outputs and logs were uploaded")))
+	}
+	res.Message += "\nThe pod ended before all outputs and logs were uploaded."
+	return res
 }
 
 // prepared is what the command needs.
@@ -250,31 +261,43 @@ func (r *run) command(ctx context.Context, g gang, p prepared, logs []*spool) co
 		r.files.setPhase(commonruntime.PhaseRunning)
 		r.log.Info("command runs", "processes", len(procs))
 	})
+	return r.outcome(e, logs[0], r.lost(logs))
+}
+
+// lost says which logs lack output that found no room on disk; "" when none.
+func (r *run) lost(logs []*spool) string {
+	s := ""
 	for _, l := range logs {
 		if err := l.Err(); err != nil {
 			r.log.Error("output was dropped; the log is not complete", "log", l.name, "error", err)
+			size, _, _ := l.state()
+			s += fmt.Sprintf(" The log %s is not complete: what the command wrote after the first %d bytes was dropped (%v). Write less output, or give the nodes more disk.",
+				r.cfg.retryPrefix()+l.name, size, err)
 		}
 	}
-	return r.outcome(e, logs[0])
+	return s
 }
 
-func (r *run) outcome(e exit, log *spool) commonruntime.Result {
+// outcome is the command's result. Lost output does not make it another one, but is told.
+func (r *run) outcome(e exit, log *spool, lost string) commonruntime.Result {
 	res := commonruntime.Result{Phase: commonruntime.PhaseRunning, ExitCode: e.code}
 	switch {
 	case e.err != nil:
 		return failed(commonruntime.PhaseRunning, fail(CodeCommandNotStarted, e.err))
 	case e.cause == CodeTimeout:
 		res.Code, res.ExitCode = CodeTimeout, exitTimeout
-		res.Message = fmt.Sprintf("The command ran longer than limits.timeout, %d s, and was ended. Raise the limit or make the job shorter.", r.spec.TimeoutSeconds)
+		res.Message = fmt.Sprintf("The command ran longer than limits.timeout, %d s, and was ended. Raise the limit or make the job shorter.", r.spec.TimeoutSeconds) + lost
 	case e.cause == CodeCanceled:
 		res.Code, res.ExitCode = CodeCanceled, exitCanceled
-		res.Message = "The command was ended because " + errStopped.Error() + "."
+		res.Message = "The command was ended because " + errStopped.Error() + "." + lost
 	case e.code != 0:
-		res.Message = fmt.Sprintf("The command ended with exit code %d; see %s.", e.code, r.cfg.retryPrefix()+log.name)
+		res.Message = fmt.Sprintf("The command ended with exit code %d; see %s.", e.code, r.cfg.retryPrefix()+log.name) + lost
 		size, _, _ := log.state()
 		if t := tail(log.f, size, 1500); t != "" {
 			res.Message += " Its last output:\n" + t
 		}
+	case lost != "":
+		res.Phase, res.Code, res.Message = commonruntime.PhaseDone, CodeLogLost, "The command succeeded."+lost
 	default:
 		res.Phase = commonruntime.PhaseDone
 	}

@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,7 +58,7 @@ func TestRunWholeJob(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"out/model/m.txt": "A\nB\n", "out/report.txt": "rate 0.5\n", "outputs/extra.txt": "x\n", "logs/l.txt": "y\n"}, stored); diff != "" {
 		t.Errorf("outputs (-want +got):\n%s", diff)
 	}
-	if c := p.artifact("system_logs/claim-0-0"); c != "pod-a" {
+	if c := p.artifact("system_logs/claim-0-0"); c != "pod-a n1" {
 		t.Errorf("claim holds %q", c)
 	}
 	if l := p.artifact("system_logs/fairlead_runtime.log"); !strings.Contains(l, "command runs") || strings.Contains(l, blobtest.Token) {
@@ -102,7 +104,13 @@ func TestResults(t *testing.T) {
 		"mpi":             {"true", distribution("Mpi", 2), "Preparing", CodeSpecInvalid, 125, "Mpi"},
 		"ray":             {"true", distribution("Ray", 0), "Preparing", CodeSpecInvalid, 125, `"Ray"`},
 		"claimed":         {"echo ran twice", func(p *pod) { p.blobs.Put(artifacts+"system_logs/claim-0-0", "pod-b") }, "Preparing", CodeAlreadyClaimed, 125, "pod-b"},
-		"claimed by self": {"true", func(p *pod) { p.blobs.Put(artifacts+"system_logs/claim-0-0", "pod-a") }, "Done", "", 0, ""},
+		"claimed by self": {"true", func(p *pod) { p.blobs.Put(artifacts+"system_logs/claim-0-0", "pod-a n1") }, "Done", "", 0, ""},
+		"claimed by an earlier container of the pod": {"echo ran twice", func(p *pod) { p.blobs.Put(artifacts+"system_logs/claim-0-0", "pod-a n0") },
+			"Preparing", CodeAlreadyClaimed, 125, "started a second time"},
+		"claimed, nobody knows the pod": {"echo ran twice", func(p *pod) {
+			p.cfg.PodUID = ""
+			p.blobs.Put(artifacts+"system_logs/claim-0-0", " n0")
+		}, "Preparing", CodeAlreadyClaimed, 125, "already started"},
 		"traversal": {"true", func(p *pod) {
 			p.blobs.Put("acct/cont/code/../../evil", "x")
 			p.spec.Code = folder(p) + "code"
@@ -190,7 +198,7 @@ func TestAttemptsAndRanks(t *testing.T) {
 	want := map[string]string{
 		"retry-001/user_logs/std_log_process_02.txt": "2/4 node 1 local 0 at j-worker-0-0.j-svc\n",
 		"retry-001/user_logs/std_log_process_03.txt": "3/4 node 1 local 1 at j-worker-0-0.j-svc\n",
-		"system_logs/claim-1-1":                      "pod-a",
+		"system_logs/claim-1-1":                      "pod-a n1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -273,6 +281,45 @@ func TestOutageAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestKilledWhileUploading looks at what the pod would leave if it were killed in the middle of the upload.
+func TestKilledWhileUploading(t *testing.T) {
+	for name, tt := range map[string]struct {
+		command    string
+		left, last commonruntime.Result
+		says       string
+	}{
+		"success": {"echo out > outputs/o.txt", commonruntime.Result{Phase: commonruntime.PhaseFinalizing, ExitCode: exitRuntime, Code: CodeOutputUploadFailed},
+			commonruntime.Result{Phase: commonruntime.PhaseDone}, "the pod ended before all outputs and logs were uploaded"},
+		"failure": {"echo out > outputs/o.txt; exit 7", commonruntime.Result{Phase: commonruntime.PhaseRunning, ExitCode: 7},
+			commonruntime.Result{Phase: commonruntime.PhaseRunning, ExitCode: 7}, "ended with exit code 7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t, tt.command)
+			var left commonruntime.Result
+			p.blobs.SetFault(func(r *http.Request) blobtest.Fault {
+				if strings.HasSuffix(r.URL.Path, "/outputs/o.txt") {
+					b, _ := os.ReadFile(p.cfg.ResultPath)
+					if err := json.Unmarshal(b, &left); err != nil {
+						t.Errorf("result %q: %v", b, err)
+					}
+				}
+				return blobtest.Fault{}
+			})
+			last := p.run(t.Context())
+			if !strings.Contains(left.Message, tt.says) {
+				t.Errorf("message %q lacks %q", left.Message, tt.says)
+			}
+			if strings.Contains(last.Message, "the pod ended") {
+				t.Errorf("the last message is %q", last.Message)
+			}
+			left.Message, last.Message = "", ""
+			if diff := cmp.Diff([]commonruntime.Result{tt.left, tt.last}, []commonruntime.Result{left, last}); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestOutputRefused(t *testing.T) {
 	p := newPod(t, "echo x > ${{outputs.m}}/x")
 	p.spec.Outputs = map[string]commonruntime.Output{"m": {Type: "uri_folder", URL: p.blobs.Base + "/acct/cont/out"}}
@@ -317,6 +364,47 @@ func TestDiskFull(t *testing.T) {
 	}
 	if s.Err() == nil {
 		t.Error("the loss was not remembered")
+	}
+}
+
+// TestLogLost has a disk without room for the log: the command's result stays, and both it and the stored log tell of the loss.
+func TestLogLost(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full here")
+	}
+	for name, tt := range map[string]struct {
+		command string
+		want    commonruntime.Result
+	}{
+		"success": {"echo hello; echo out > outputs/o.txt", commonruntime.Result{Phase: commonruntime.PhaseDone, Code: CodeLogLost}},
+		"failure": {"echo hello; echo out > outputs/o.txt; exit 7", commonruntime.Result{Phase: commonruntime.PhaseRunning, ExitCode: 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t, tt.command)
+			log := filepath.Join(p.cfg.filesDir(), "user_logs/std_log.txt")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(log), 0o777), os.Symlink("/dev/full", log)); err != nil {
+				t.Fatal(err)
+			}
+			var notes atomic.Int64
+			p.blobs.SetFault(func(r *http.Request) blobtest.Fault {
+				note := r.URL.Query().Get("comp") == "appendblock" && strings.HasSuffix(r.URL.Path, "/std_log.txt")
+				return blobtest.Fault{Lose: note && notes.Add(1) == 1}
+			})
+			r := p.run(t.Context())
+			if says := "user_logs/std_log.txt is not complete"; !strings.Contains(r.Message, says) {
+				t.Errorf("message %q lacks %q", r.Message, says)
+			}
+			r.Message = ""
+			if diff := cmp.Diff(tt.want, r); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
+			}
+			if l := p.artifact("user_logs/std_log.txt"); strings.Count(l, "later output was dropped") != 1 {
+				t.Errorf("stored log %q", l)
+			}
+			if p.artifact("outputs/o.txt") != "out\n" || p.out.String() != "hello\n" {
+				t.Error("outputs or the container's log are not complete")
+			}
+		})
 	}
 }
 

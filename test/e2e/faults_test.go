@@ -76,6 +76,45 @@ func TestFault_PodDeleted(t *testing.T) {
 	}
 }
 
+func TestFault_EvictedGangStartsAgainOnlyWhenAsked(t *testing.T) {
+	for name, c := range map[string]struct{ restarts, status, firstLog, secondLog string }{
+		"evicted-again": {"1", "Completed", "user_logs/std_log.txt", "retry-001/user_logs/std_log.txt"},
+		"evicted-once":  {"0", "Failed", "user_logs/std_log.txt", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			submit(t, name, header+counting+"properties: {fairlead.maxRestarts: '"+c.restarts+"'}\n")
+			awaitStatus(t, name, "Running", startLimit)
+			evict(t, name)
+			awaitStatus(t, name, c.status, 3*time.Minute)
+			dir := t.TempDir()
+			must(t, ml("job", "download", "-n", name, "-p", dir)...)
+			first, err := os.ReadFile(dir + "/artifacts/" + c.firstLog)
+			if err != nil || strings.Count(string(first), "n 1\n") != 1 || strings.Contains(string(first), "n 40\n") {
+				t.Errorf("the first attempt's log: %v\n%s", err, first)
+			}
+			if c.secondLog == "" {
+				return
+			}
+			second, err := os.ReadFile(dir + "/artifacts/" + c.secondLog)
+			if err != nil || string(second) != counted("n ", 40) {
+				t.Errorf("the second attempt's log: %v\n%s", err, second)
+			}
+		})
+	}
+}
+
+// evict takes a job's pod off its node as a drain does.
+func evict(t *testing.T, job string) {
+	t.Helper()
+	pod := strings.TrimSpace(kubectl(t, "get", "pod", "-n", "default", "-l", "ml.azure.com/run-id="+job, "-o", "jsonpath={.items[0].metadata.name}"))
+	file := t.TempDir() + "/eviction.json"
+	body := fmt.Sprintf(`{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": %q, "namespace": "default"}}`, pod)
+	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "create", "--raw", "/api/v1/namespaces/default/pods/"+pod+"/eviction", "-f", file)
+}
+
 // finished waits for the job's end and checks that its stored log counts to n.
 func finished(t *testing.T, name string, n int) {
 	t.Helper()

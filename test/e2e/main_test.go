@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,7 +80,16 @@ func run(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
-	return m.Run(), nil
+	ctx, stop := context.WithCancel(context.Background())
+	violations := make(chan []string)
+	go func() { violations <- watchTerminal(ctx) }()
+	code = m.Run()
+	stop()
+	for _, v := range <-violations {
+		fmt.Fprintln(os.Stderr, "more than one terminal state:", v)
+		code = 1
+	}
+	return code, nil
 }
 
 // kubeconfig is the file `fairlead up` writes for a plain kubectl.

@@ -20,13 +20,14 @@ import (
 func TestProxy_EverythingGoesThroughIt(t *testing.T) {
 	endpoint := controlPlane(t)
 	proxy, log := startProxy(t, endpoint)
-	connect := []string{"connectedk8s", "connect", "--name", cluster, "-g", group, "--kube-config", kubeconfig()}
+	update := []string{"connectedk8s", "update", "--name", cluster, "-g", group, "--kube-config", kubeconfig()}
 	t.Cleanup(func() {
-		if _, err := cli(connect...); err != nil {
+		if _, err := cli(append(update, "--disable-proxy")...); err != nil {
 			t.Error(err)
 		}
 	})
-	must(t, append(connect, "--proxy-https", proxy)...)
+	must(t, append(update, "--proxy-https", proxy)...)
+	awaitComponents(t, proxy)
 	heal := blockDirect(t, endpoint)
 	defer heal()
 	submit(t, "proxied", header+counting)
@@ -38,6 +39,24 @@ func TestProxy_EverythingGoesThroughIt(t *testing.T) {
 	}
 	if n := strings.Count(string(text), "CONNECT "+endpoint.Host); n < 3 {
 		t.Errorf("the proxy saw %d CONNECT requests to the control plane, want one of the agent, of each component and of the job:\n%s", n, text)
+	}
+}
+
+// awaitComponents waits until every component of the extension runs with the proxy.
+func awaitComponents(t *testing.T, proxy string) {
+	t.Helper()
+	deployments := []string{"gateway", "relayserver", "cluster-status-reporter", "aml-operator"}
+	for deadline := time.Now().Add(2 * time.Minute); ; <-time.After(500 * time.Millisecond) {
+		spec := kubectl(t, append([]string{"get", "deployment", "-n", "azureml", "-o", "yaml"}, deployments...)...)
+		if strings.Count(spec, "value: "+proxy) >= len(deployments) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the extension's components do not have the proxy %s:\n%s", proxy, spec)
+		}
+	}
+	for _, d := range deployments {
+		kubectl(t, "rollout", "status", "deployment/"+d, "-n", "azureml", "--timeout=2m")
 	}
 }
 

@@ -62,7 +62,7 @@ type JobSpec struct {
 	ShmSize string `json:"shmSize,omitempty"`
 	// MaxRestarts is how often the whole gang is started again after a pod was lost to its node (not after the command failed).
 	MaxRestarts int32 `json:"maxRestarts,omitempty"`
-	// TimeoutSeconds counts from the start of the first pod; 0 means never.
+	// TimeoutSeconds is how long the command may run, in each attempt; 0 means for ever.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
 	// Cancel asks for the job to end.
 	Cancel bool `json:"cancel,omitempty"`
@@ -85,6 +85,8 @@ type AmlJobStatus struct {
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 	EndTime   *metav1.Time `json:"endTime,omitempty"`
 	Pods      []AmlJobPod  `json:"pods,omitempty"`
+	// RunningSince is when the commands of this attempt were first seen running in all pods.
+	RunningSince *metav1.Time `json:"runningSince,omitempty"`
 	// JobSetCreated is set once the job's JobSet was made and never taken back: a JobSet that is gone after that is not
 	// made again, so that no command runs twice.
 	JobSetCreated bool `json:"jobSetCreated,omitempty"`

@@ -92,8 +92,8 @@ spec:
         - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
         # Small heaps matter more here than the cycles a collection takes.
         - {name: GOGC, value: "50"}
-        {{- if .link }}
-        {{- include "azureml.proxyEnv" $root | nindent 8 }}
+        {{- with include "azureml.proxyEnv" $root }}
+        {{- . | nindent 8 }}
         {{- end }}
         ports:
         - {name: health, containerPort: 8080}

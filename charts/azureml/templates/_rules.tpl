@@ -1,4 +1,5 @@
-{{- /* Every right of every component in the whole cluster, on one page. None may read a Secret. */ -}}
+{{- /* Every right of every component in the whole cluster, on one page. None may get, list or watch Secrets. The gateway writes the
+       jobs' own; as a PATCH answers with the whole object, its writes are limited to those by an admission policy (gateway.yaml). */ -}}
 
 {{- define "azureml.gatewayRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [amljobs], verbs: [get, list, create, patch, delete]}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/charts"
 	"fairlead.dev/fairlead/internal/cluster/component"
 	"fairlead.dev/fairlead/internal/cluster/desired"
@@ -28,7 +29,7 @@ import (
 )
 
 // Namespace is the agent's own, and its Helm release's name.
-const Namespace = "azure-arc"
+const Namespace = v1alpha1.AgentNamespace
 
 // Version is the agent's version; the linker sets it.
 var Version = "0.1.0"

@@ -299,3 +299,18 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// TestBrokerRenewsWhatAnEarlierAgentLeft: its token may speak of a deleted cluster of the same name.
+func TestBrokerRenewsWhatAnEarlierAgentLeft(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	b := &Broker{endpoint: "https://e", clock: func() time.Time { return now }}
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "azureml", Annotations: map[string]string{renewAnnotation: now.Add(time.Hour).Format(time.RFC3339)}},
+		Data: map[string][]byte{component.KeyEndpoint: []byte("https://e")}}
+	if !b.due(s) {
+		t.Error("kept the Secret of an earlier agent")
+	}
+	b.renewed.Store("azureml", true)
+	if b.due(s) {
+		t.Error("renews its own Secret before half of its life is over")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,7 @@ type Broker struct {
 	ca       []byte
 	clock    func() time.Time
 	log      *slog.Logger
+	renewed  sync.Map // namespaces that this process has renewed
 }
 
 // Prepare makes the namespace and a fresh Secret in it.
@@ -48,7 +50,7 @@ func (b *Broker) Prepare(ctx context.Context, namespace string) error {
 		return fmt.Errorf("making namespace %s: %w", namespace, err)
 	}
 	old, err := b.kube.CoreV1().Secrets(namespace).Get(ctx, component.LinkSecret, metav1.GetOptions{})
-	if err == nil && !b.stale(old) {
+	if err == nil && !b.due(old) {
 		return nil
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -89,11 +91,18 @@ func (b *Broker) renewAll(ctx context.Context) error {
 	}
 	var errs []error
 	for i := range list.Items {
-		if b.stale(&list.Items[i]) {
+		if b.due(&list.Items[i]) {
 			errs = append(errs, b.renew(ctx, list.Items[i].Namespace))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// due reports whether a Secret must be renewed. One that an earlier agent left may hold a token of a cluster that was deleted and
+// had the same name, which the control plane refuses.
+func (b *Broker) due(s *corev1.Secret) bool {
+	_, renewed := b.renewed.Load(s.Namespace)
+	return !renewed || b.stale(s)
 }
 
 // stale reports whether a Secret's token is past its half life or speaks of another control plane.
@@ -122,6 +131,7 @@ func (b *Broker) renew(ctx context.Context, namespace string) error {
 	if err != nil {
 		return fmt.Errorf("writing Secret %s/%s: %w", namespace, component.LinkSecret, err)
 	}
+	b.renewed.Store(namespace, true)
 	b.log.Info("renewed token", "namespace", namespace, "expires", token.Expires)
 	return nil
 }

@@ -80,6 +80,7 @@ func TestManager(t *testing.T) {
 	})
 	t.Run("instance types are validated", func(t *testing.T) { testInstanceTypes(t, cluster.Config) })
 	t.Run("components may do what they need and no more", func(t *testing.T) { testRights(t, kube) })
+	t.Run("the gateway is shown no Secret", func(t *testing.T) { testSecrets(t, kube, cluster.Config) })
 	t.Run("an upgrade that fails is rolled back", func(t *testing.T) {
 		bad := ext
 		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}

@@ -1,11 +1,19 @@
 package extension
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 )
 
 // testRights asks the API server what each component's account may do in any namespace.
@@ -49,5 +57,71 @@ func testRights(t *testing.T, kube kubernetes.Interface) {
 				t.Errorf("allowed %v, want %v", review.Status.Allowed, c.want)
 			}
 		})
+	}
+}
+
+// testSecrets acts as the gateway's account: it may write the Secrets of jobs, and a patch shows it no other Secret.
+func testSecrets(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:azureml:gateway", Groups: []string{"system:authenticated", "system:serviceaccounts"}}
+	gateway := kubernetes.NewForConfigOrDie(config)
+	run := strings.Repeat("a1", 16) + v1alpha1.RunSecretSuffix
+	if _, err := admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"team db", "team x" + run, "azureml " + run, "azure-arc " + run, "kube-system " + run} {
+		namespace, name, _ := strings.Cut(at, " ")
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"password": "hidden"}}
+		if _, err := admin.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		refused := func(verb string, got *corev1.Secret, err error) {
+			t.Helper()
+			if err == nil || !strings.Contains(err.Error(), "azureml-gateway-secrets") || len(got.Data) > 0 {
+				t.Errorf("%s of Secret %s: error %v, shown %v", verb, at, err, got.Data)
+			}
+		}
+		awaitPolicy(t, gateway)
+		for _, patch := range []struct {
+			kind types.PatchType
+			body string
+		}{
+			{types.MergePatchType, "{}"}, {types.JSONPatchType, "[]"}, {types.StrategicMergePatchType, "{}"},
+			{types.MergePatchType, `{"data":{"password":null}}`},
+		} {
+			got, err := gateway.CoreV1().Secrets(namespace).Patch(t.Context(), name, patch.kind, []byte(patch.body), metav1.PatchOptions{})
+			refused(string(patch.kind)+" "+patch.body, got, err)
+			got, err = gateway.CoreV1().Secrets(namespace).Patch(t.Context(), name, patch.kind, []byte(patch.body), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+			refused("dry run of "+string(patch.kind), got, err)
+		}
+		got, err := gateway.CoreV1().Secrets(namespace).Apply(t.Context(), applycorev1.Secret(name, namespace), metav1.ApplyOptions{FieldManager: "x", Force: true})
+		refused("apply", got, err)
+		secret.Name += "2"
+		got, err = gateway.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{})
+		refused("create", got, err)
+	}
+	for _, token := range []string{"one", "two"} {
+		own := applycorev1.Secret(run, "team").WithData(map[string][]byte{"token": []byte(token)})
+		if _, err := gateway.CoreV1().Secrets("team").Apply(t.Context(), own, metav1.ApplyOptions{FieldManager: "fairlead-gateway", Force: true}); err != nil {
+			t.Errorf("its own Secret: %v", err)
+		}
+	}
+}
+
+// awaitPolicy waits until the API server has read the policy; it does so a moment after it was made.
+func awaitPolicy(t *testing.T, gateway kubernetes.Interface) {
+	t.Helper()
+	timeout, tick := time.After(30*time.Second), time.NewTicker(50*time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := gateway.CoreV1().Secrets("team").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil && strings.Contains(err.Error(), "azureml-gateway-secrets") {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("the policy is not in force; last: %v", err)
+		}
 	}
 }

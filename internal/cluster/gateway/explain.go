@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/link"
@@ -20,8 +23,13 @@ const (
 )
 
 // explain tells the control plane why a job could not be applied, and returns an error when it is to be tried again.
-func (g *Gateway) explain(job link.Job, cause error) error {
+func (g *Gateway) explain(ctx context.Context, job link.Job, cause error) error {
 	status, again := classify(job, cause)
+	if status != nil && status.Terminal() {
+		if err := g.absent(ctx, job, cause); err != nil {
+			return err
+		}
+	}
 	if status != nil {
 		if err := g.cfg.Observe(link.PrefixJob+job.ID, *status); err != nil {
 			return err
@@ -34,8 +42,26 @@ func (g *Gateway) explain(job link.Job, cause error) error {
 }
 
 // reject ends a job whose specification nobody could apply.
-func (g *Gateway) reject(job link.Job, cause error) error {
+func (g *Gateway) reject(ctx context.Context, job link.Job, cause error) error {
+	if err := g.absent(ctx, job, cause); err != nil {
+		return err
+	}
 	return g.cfg.Observe(link.PrefixJob+job.ID, link.JobStatus{ID: job.ID, State: "Failed", Reason: ReasonInvalidJob, Message: cause.Error()})
+}
+
+// absent is an error unless there is no AmlJob of the job: one that is there goes on, whatever was refused now, and only its own
+// status may end it.
+func (g *Gateway) absent(ctx context.Context, job link.Job, cause error) error {
+	var o metav1.PartialObjectMetadata
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJob"))
+	err := g.cfg.Client.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: job.ID}, &o)
+	switch {
+	case err == nil:
+		return fmt.Errorf("changing AmlJob %s/%s, which goes on as it is: %w", job.Namespace, job.ID, cause)
+	case apierrors.IsNotFound(err):
+		return nil
+	}
+	return errors.Join(cause, fmt.Errorf("reading AmlJob %s/%s: %w", job.Namespace, job.ID, err))
 }
 
 // classify words a failure to apply an AmlJob; a nil status means that there is nothing a user could do about it.

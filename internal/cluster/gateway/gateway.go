@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,6 +32,11 @@ const (
 	workers = 8
 	// maxRetry bounds the pause before a job that could not be applied is tried again.
 	maxRetry = 10 * time.Second
+	// resync is how often AmlJobs are compared with what is desired, for what no event tells of.
+	resync = 5 * time.Minute
+	// mourning is how long the gateway waits before it says that an AmlJob was deleted: the reporter, if it saw the job, knows better
+	// how it ended, and its word has come by then.
+	mourning = time.Minute
 )
 
 // Config is what a Gateway needs.
@@ -38,7 +45,11 @@ type Config struct {
 	Client client.Client
 	// Observe posts the status of a job that has no AmlJob to say it; it must not block.
 	Observe func(key string, status link.JobStatus) error
-	Log     *slog.Logger
+	// Forget takes back what Observe has not sent yet.
+	Forget func(key string)
+	// Mourning is for tests; 0 means a minute.
+	Mourning time.Duration
+	Log      *slog.Logger
 }
 
 // Gateway applies desired jobs.
@@ -49,16 +60,20 @@ type Gateway struct {
 	mu   sync.Mutex
 	jobs map[string]link.Job
 	// where remembers the namespace of every job that is or was in the cluster, so that it can be deleted.
-	where  map[string]string
-	synced bool
+	where map[string]string
+	// uids are those of the AmlJobs that were seen. Such a job's AmlJob is never made again.
+	uids map[string]types.UID
+	// missed are the jobs whose AmlJob was seen to be deleted, and when.
+	missed map[string]time.Time
 }
 
 // New makes a Gateway.
 func New(cfg Config) *Gateway {
+	cfg.Mourning = cmp.Or(cfg.Mourning, mourning)
 	limit := workqueue.NewTypedItemExponentialFailureRateLimiter[string](250*time.Millisecond, maxRetry)
 	return &Gateway{
 		cfg: cfg, queue: workqueue.NewTypedRateLimitingQueue(limit),
-		jobs: map[string]link.Job{}, where: map[string]string{},
+		jobs: map[string]link.Job{}, where: map[string]string{}, uids: map[string]types.UID{}, missed: map[string]time.Time{},
 	}
 }
 
@@ -95,9 +110,6 @@ func (g *Gateway) delete(key string) error {
 }
 
 func (g *Gateway) setSynced() error {
-	g.mu.Lock()
-	g.synced = true
-	g.mu.Unlock()
 	g.queue.Add("") // looks for AmlJobs that are not desired
 	return nil
 }
@@ -140,6 +152,7 @@ func (g *Gateway) next(ctx context.Context) bool {
 
 func (g *Gateway) work(ctx context.Context, id string) error {
 	if id == "" {
+		defer g.queue.AddAfter("", resync)
 		return g.prune(ctx)
 	}
 	g.mu.Lock()
@@ -152,15 +165,24 @@ func (g *Gateway) work(ctx context.Context, id string) error {
 	return g.apply(ctx, job)
 }
 
-// prune queues what the cluster holds and the control plane does not want.
+// prune queues what the cluster holds and the control plane does not want, and what it held and holds no more.
 func (g *Gateway) prune(ctx context.Context) error {
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJobList"))
 	if err := g.cfg.Client.List(ctx, &list, client.MatchingLabels{LabelManagedBy: FieldManager}); err != nil {
 		return fmt.Errorf("listing AmlJobs: %w", err)
 	}
+	here := make(map[types.UID]bool, len(list.Items))
+	for _, o := range list.Items {
+		here[o.UID] = true
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for id, uid := range g.uids {
+		if _, wanted := g.jobs[id]; wanted && !here[uid] {
+			g.queue.Add(id)
+		}
+	}
 	for _, ref := range undesired(g.jobs, list.Items) {
 		if _, wanted := g.jobs[ref.name]; !wanted {
 			g.where[ref.name] = ref.namespace

@@ -100,6 +100,9 @@ type fixture struct {
 	client   client.Client
 	events   *desired.Follower
 	observed chan link.JobStatus
+	// forgotten are the keys that were taken back.
+	forgotten chan string
+	stop      func()
 }
 
 func start(t *testing.T) *fixture {
@@ -125,13 +128,23 @@ func start(t *testing.T) *fixture {
 	if err := c.Create(t.Context(), &crd); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{client: c, observed: make(chan link.JobStatus, 100)}
-	g := New(Config{Client: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Observe: func(_ string, s link.JobStatus) error {
-		f.observed <- s
-		return nil
-	}})
+	f := &fixture{client: c, observed: make(chan link.JobStatus, 100), forgotten: make(chan string, 100)}
+	f.startGateway(t)
+	t.Cleanup(func() { f.stop() })
+	return f
+}
+
+// startGateway starts a gateway that knows nothing; the one before, if any, ends.
+func (f *fixture) startGateway(t *testing.T) {
+	if f.stop != nil {
+		f.stop()
+	}
+	g := New(Config{Client: f.client, Log: slog.New(slog.DiscardHandler), Mourning: time.Millisecond,
+		Observe: func(_ string, s link.JobStatus) error { f.observed <- s; return nil },
+		Forget:  func(key string) { f.forgotten <- key },
+	})
 	f.events = desired.NewFollower(g.Handler())
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -139,8 +152,7 @@ func start(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
-	return f
+	f.stop = func() { cancel(); <-done }
 }
 
 func (f *fixture) send(t *testing.T, e link.Event) {
@@ -213,7 +225,7 @@ func TestGateway(t *testing.T) {
 		}
 		var s corev1.Secret
 		eventually(t, "the secret", func() bool {
-			return f.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: one + SecretSuffix}, &s) == nil
+			return f.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: one + v1alpha1.RunSecretSuffix}, &s) == nil
 		})
 		if string(s.Data["token"]) != "secret-"+one || len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != j.UID {
 			t.Errorf("data %q owner %+v, want the job %s", s.Data["token"], s.OwnerReferences, j.UID)
@@ -243,7 +255,74 @@ func TestGateway(t *testing.T) {
 		if err := f.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}); err != nil {
 			t.Fatal(err)
 		}
+		for len(f.forgotten) > 0 {
+			<-f.forgotten
+		}
 		eventually(t, "the job of the new namespace", func() bool { _, err := get("team", two); return err == nil })
+		if key := <-f.forgotten; key != link.PrefixJob+two {
+			t.Errorf("forgot %q", key)
+		}
+	})
+	t.Run("a change that is refused does not end a job that is there", func(t *testing.T) {
+		bad := job(two, "team", false)
+		bad.Spec = []byte(strings.Replace(string(bad.Spec), `"instanceCount":1`, `"instanceCount":0`, 1))
+		for _, j := range []link.Job{bad, {ID: two, Namespace: "team", Spec: []byte("[]")}} {
+			g := New(Config{Client: f.client, Observe: func(_ string, s link.JobStatus) error { t.Errorf("told %+v", s); return nil }})
+			if err := g.apply(t.Context(), j); err == nil || !strings.Contains(err.Error(), "goes on as it is") {
+				t.Errorf("error %v; want one that has it tried again", err)
+			}
+		}
+		absent := bad
+		absent.ID = strings.Repeat("4", 32)
+		f.send(t, put(t, absent))
+		if s := <-f.observed; s.State != "Failed" || s.Reason != ReasonInvalidJob || s.ID != absent.ID {
+			t.Errorf("status %+v", s)
+		}
+		f.send(t, link.Event{Type: link.EventDelete, Key: link.PrefixJob + absent.ID, Seq: 2})
+	})
+	t.Run("what somebody deleted is not made again", func(t *testing.T) {
+		drop := func(id string) {
+			t.Helper()
+			if err := f.client.Delete(t.Context(), &v1alpha1.AmlJob{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: id}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mourned := func(id string) {
+			t.Helper()
+			var s link.JobStatus
+			eventually(t, "the job's end", func() bool {
+				select {
+				case s = <-f.observed:
+					return true
+				default:
+					return false
+				}
+			})
+			if s.State != "Failed" || s.Reason != link.ReasonAmlJobDeleted || s.ID != id || !strings.Contains(s.Message, "AmlJob default/"+id) {
+				t.Errorf("status %+v", s)
+			}
+			if _, err := get("default", id); !apierrors.IsNotFound(err) {
+				t.Errorf("made again: %v", err)
+			}
+		}
+		three := strings.Repeat("5", 32)
+		f.send(t, put(t, job(three, "default", false)))
+		eventually(t, "the job", func() bool { _, err := get("default", three); return err == nil })
+		for key := ""; key != link.PrefixJob+three; key = <-f.forgotten {
+		}
+		drop(three)
+		f.send(t, put(t, job(three, "default", false))) // as after a lost connection
+		mourned(three)
+		f.startGateway(t)
+		started := job(three, "default", false)
+		started.Started = true
+		f.send(t, link.Event{Type: link.EventReset})
+		for _, j := range []link.Job{job(one, "default", false), job(two, "team", false), started} {
+			f.send(t, put(t, j))
+		}
+		f.send(t, link.Event{Type: link.EventBookmark, Seq: 3})
+		mourned(three)
+		f.send(t, link.Event{Type: link.EventDelete, Key: link.PrefixJob + three, Seq: 4})
 	})
 	t.Run("deleted", func(t *testing.T) {
 		f.send(t, link.Event{Type: link.EventDelete, Key: link.PrefixJob + two, Seq: 2})

@@ -27,7 +27,7 @@ func Main(kube *rest.Config, l *link.Client, log *slog.Logger) func(ctx context.
 			return fmt.Errorf("making a Kubernetes client: %w", err)
 		}
 		observer := link.NewObserver(l)
-		g := New(Config{Client: c, Log: log, Observe: func(key string, s link.JobStatus) error { return observer.Set(key, s) }})
+		g := New(Config{Client: c, Log: log, Observe: func(key string, s link.JobStatus) error { return observer.Set(key, s) }, Forget: observer.Forget})
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return observer.Run(ctx) })
 		group.Go(func() error { return g.Run(ctx) })

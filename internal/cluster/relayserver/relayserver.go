@@ -16,13 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/link"
-)
-
-// Labels that find a job's pod: the job's id, put there by aml-operator, and the pod's rank, put there by Kubernetes.
-const (
-	labelJobID = "amlarc.azureml.com/job-id"
-	labelRank  = "batch.kubernetes.io/job-completion-index"
 )
 
 // dialTimeout bounds finding and dialling a pod.
@@ -62,7 +57,7 @@ func (s *Server) open(ctx context.Context, t link.Target) (net.Conn, error) {
 	defer cancel()
 	rank := strconv.Itoa(t.Rank)
 	pods, err := s.kube.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: labels.Set{labelJobID: t.JobID, labelRank: rank}.String(),
+		LabelSelector: labels.Set{v1alpha1.LabelJobID: t.JobID, v1alpha1.LabelRank: rank}.String(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("finding the pod of rank %d of job %s: %w", t.Rank, t.JobID, err)

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -22,7 +23,7 @@ const id = "0123456789abcdef0123456789abcdef"
 
 func runPod(name, rank, ip string, phase corev1.PodPhase, age time.Duration) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, CreationTimestamp: metav1.NewTime(time.Unix(1e9, 0).Add(-age)), Labels: map[string]string{labelJobID: id, labelRank: rank}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, CreationTimestamp: metav1.NewTime(time.Unix(1e9, 0).Add(-age)), Labels: map[string]string{v1alpha1.LabelJobID: id, v1alpha1.LabelRank: rank}},
 		Status:     corev1.PodStatus{Phase: phase, PodIP: ip},
 	}
 }

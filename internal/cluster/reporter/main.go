@@ -1,8 +1,10 @@
 package reporter
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -14,7 +16,7 @@ import (
 func Main(kube *rest.Config, l *link.Client, log *slog.Logger) func(ctx context.Context, ready func()) error {
 	return func(ctx context.Context, ready func()) error {
 		observer := link.NewObserver(l)
-		r, err := New(Config{Kube: kube, Observe: observer.Set, Log: log})
+		r, err := New(Config{Kube: kube, Observe: observer.Set, Namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "azureml"), Log: log})
 		if err != nil {
 			return err
 		}

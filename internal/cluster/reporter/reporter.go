@@ -31,7 +31,11 @@ type Config struct {
 	Kube *rest.Config
 	// Observe posts one value; it must not block and may refuse a value that is too large.
 	Observe func(key string, value any) error
-	Log     *slog.Logger
+	// Namespace is the extension's own; no job may run there.
+	Namespace string
+	// Clock tells the time; nil means time.Now.
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 // Reporter watches and posts.
@@ -39,6 +43,8 @@ type Reporter struct {
 	cfg   Config
 	cache cache.Cache
 	dirty chan struct{}
+	// gone are the ids of jobs whose AmlJob was deleted too early. That was the last word about them: an id is never used again.
+	gone map[string]bool
 }
 
 // New makes a Reporter.
@@ -49,11 +55,14 @@ func New(cfg Config) (*Reporter, error) {
 			return nil, fmt.Errorf("registering kinds: %w", err)
 		}
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
 	c, err := cache.New(cfg.Kube, cache.Options{Scheme: scheme, DefaultTransform: lighten})
 	if err != nil {
 		return nil, fmt.Errorf("making a cache: %w", err)
 	}
-	return &Reporter{cfg: cfg, cache: c, dirty: make(chan struct{}, 1)}, nil
+	return &Reporter{cfg: cfg, cache: c, dirty: make(chan struct{}, 1), gone: map[string]bool{}}, nil
 }
 
 // lighten drops what is never reported before an object is kept in memory.
@@ -97,10 +106,10 @@ func (r *Reporter) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watching AmlJobs: %w", err)
 	}
-	// Deleted AmlJobs are not reported: what becomes of such a job is the control plane's to decide.
 	if _, err := jobs.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    r.postJob,
 		UpdateFunc: func(_, object any) { r.postJob(object) },
+		DeleteFunc: r.postDeleted,
 	}); err != nil {
 		return fmt.Errorf("watching AmlJobs: %w", err)
 	}
@@ -119,12 +128,26 @@ func (r *Reporter) watch(ctx context.Context) error {
 }
 
 func (r *Reporter) postJob(object any) {
-	job, ok := object.(*v1alpha1.AmlJob)
-	if !ok {
-		return
+	if job, ok := object.(*v1alpha1.AmlJob); ok && !r.gone[job.Name] {
+		r.post(jobStatus(job))
 	}
-	if err := r.cfg.Observe(link.PrefixJob+job.Name, jobStatus(job)); err != nil {
-		r.cfg.Log.Error("posting a job's status", "job", job.Name, "error", err)
+}
+
+// postDeleted tells of a job that had not ended when its AmlJob was deleted. If the gateway deleted it, the control plane has ended
+// the job or dropped it before, and does not listen any more. Handlers of one informer are called one at a time.
+func (r *Reporter) postDeleted(object any) {
+	if unknown, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = unknown.Obj
+	}
+	if job, ok := object.(*v1alpha1.AmlJob); ok && !job.Status.Terminal() {
+		r.gone[job.Name] = true
+		r.post(deletedStatus(job, r.cfg.Clock()))
+	}
+}
+
+func (r *Reporter) post(s link.JobStatus) {
+	if err := r.cfg.Observe(link.PrefixJob+s.ID, s); err != nil {
+		r.cfg.Log.Error("posting a job's status", "job", s.ID, "error", err)
 	}
 }
 
@@ -181,5 +204,5 @@ func (r *Reporter) inventory(ctx context.Context) (link.NodesStatus, error) {
 			return link.NodesStatus{}, fmt.Errorf("reading %T: %w", list, err)
 		}
 	}
-	return nodesStatus(nodes.Items, namespaces.Items, types.Items), nil
+	return nodesStatus(nodes.Items, namespaces.Items, types.Items, r.cfg.Namespace), nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,13 +85,13 @@ func TestNodesStatusGolden(t *testing.T) {
 	nodes := []corev1.Node{node("b", corev1.ConditionTrue, false), node("a", corev1.ConditionUnknown, false), node("c", corev1.ConditionTrue, true)}
 	namespaces := []corev1.Namespace{
 		namespace("team", corev1.NamespaceActive), namespace("default", corev1.NamespaceActive), namespace("kube-system", corev1.NamespaceActive),
-		namespace("azureml", corev1.NamespaceActive), namespace("going", corev1.NamespaceTerminating),
+		namespace("ml-system", corev1.NamespaceActive), namespace("azure-arc", corev1.NamespaceActive), namespace("going", corev1.NamespaceTerminating),
 	}
-	status := nodesStatus(nodes, namespaces, []v1alpha1.InstanceType{instanceType("small")})
+	status := nodesStatus(nodes, namespaces, []v1alpha1.InstanceType{instanceType("small")}, "ml-system")
 	golden(t, "nodes.json", status)
 	golden(t, "nodes-slim.json", slim(status))
-	golden(t, "nodes-empty.json", nodesStatus(nil, nil, nil))
-	golden(t, "nodes-default-overridden.json", nodesStatus(nil, nil, []v1alpha1.InstanceType{instanceType(defaultInstanceType)}))
+	golden(t, "nodes-empty.json", nodesStatus(nil, nil, nil, "ml-system"))
+	golden(t, "nodes-default-overridden.json", nodesStatus(nil, nil, []v1alpha1.InstanceType{instanceType(v1alpha1.DefaultInstanceType)}, "ml-system"))
 }
 
 func TestJobStatusGolden(t *testing.T) {
@@ -127,7 +128,7 @@ func TestReporter(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-done })
 
 	await(t, values, link.KeyNodes, func(s link.NodesStatus) bool {
-		return len(s.Nodes) == 0 && len(s.InstanceTypes) == 1 && s.InstanceTypes[0].Name == defaultInstanceType
+		return len(s.Nodes) == 0 && len(s.InstanceTypes) == 1 && s.InstanceTypes[0].Name == v1alpha1.DefaultInstanceType
 	})
 	n, it := node("a", corev1.ConditionTrue, false), instanceType("small")
 	for _, o := range []client.Object{&n, &it, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}} {
@@ -151,6 +152,49 @@ func TestReporter(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, values, link.PrefixJob+id, func(s link.JobStatus) bool { return s.State == "Running" && s.ID == id })
+
+	again := job.DeepCopy()
+	again.ObjectMeta = metav1.ObjectMeta{Namespace: "team", Name: id}
+	if err := c.Delete(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	await(t, values, link.PrefixJob+id, func(s link.JobStatus) bool {
+		return s.State == "Failed" && s.Reason == link.ReasonAmlJobDeleted && strings.Contains(s.Message, "AmlJob team/"+id) && s.EndTime != ""
+	})
+	if err := c.Create(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	ended := job.DeepCopy()
+	ended.ObjectMeta, ended.Spec.Job.JobID = metav1.ObjectMeta{Namespace: "team", Name: strings.Repeat("a", 32)}, strings.Repeat("a", 32)
+	if err := c.Create(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	ended.Status.State = "Completed"
+	if err := c.Status().Update(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	await(t, values, link.PrefixJob+ended.Name, func(s link.JobStatus) bool {
+		if s.ID == id {
+			t.Errorf("told of a job after its last word: %+v", s)
+		}
+		return s.State == "Completed"
+	})
+	if err := c.Delete(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	last := ended.DeepCopy()
+	last.ObjectMeta, last.Spec.Job.JobID = metav1.ObjectMeta{Namespace: "team", Name: strings.Repeat("b", 32)}, strings.Repeat("b", 32)
+	if err := c.Create(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	for v := range values { // up to the last job, nothing is said of the one that was deleted after its end
+		if v.Key == link.PrefixJob+last.Name {
+			break
+		}
+		if v.Key == link.PrefixJob+id || v.Key == link.PrefixJob+ended.Name {
+			t.Errorf("told %s", v.Value)
+		}
+	}
 }
 
 func newClient(t *testing.T, cluster *kubetest.Cluster) client.Client {

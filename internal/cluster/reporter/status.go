@@ -12,12 +12,6 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
-// defaultInstanceType is the type of jobs that name none; an object of this name overrides it.
-const defaultInstanceType = "defaultinstancetype"
-
-// reserved namespaces hold the cluster's own or Fairlead's parts; no job may run there.
-var reserved = []string{"azure-arc", "azureml", "kube-node-lease", "kube-public", "kube-system"}
-
 // jobStatus is an AmlJob's status in the link's words. A job that aml-operator has not looked at yet is queued.
 func jobStatus(job *v1alpha1.AmlJob) link.JobStatus {
 	s := job.Status
@@ -38,6 +32,13 @@ func jobStatus(job *v1alpha1.AmlJob) link.JobStatus {
 	return out
 }
 
+// deletedStatus is the end of a job whose AmlJob was deleted before.
+func deletedStatus(job *v1alpha1.AmlJob, now time.Time) link.JobStatus {
+	last, out := jobStatus(job), link.AmlJobDeleted(job.Namespace, job.Name)
+	out.Attempt, out.StartTime, out.EndTime, out.Pods = last.Attempt, last.StartTime, now.UTC().Format(time.RFC3339), last.Pods
+	return out
+}
+
 func timestamp(t *metav1.Time) string {
 	if t == nil {
 		return ""
@@ -45,30 +46,25 @@ func timestamp(t *metav1.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// nodesStatus is the cluster's inventory, sorted so that equal clusters give equal documents.
-func nodesStatus(nodes []corev1.Node, namespaces []corev1.Namespace, types []v1alpha1.InstanceType) link.NodesStatus {
+// nodesStatus is the cluster's inventory, sorted so that equal clusters give equal documents. release is the extension's namespace.
+func nodesStatus(nodes []corev1.Node, namespaces []corev1.Namespace, types []v1alpha1.InstanceType, release string) link.NodesStatus {
 	out := link.NodesStatus{Nodes: []link.Node{}, Namespaces: []string{}, InstanceTypes: []link.InstanceType{}}
 	for _, n := range nodes {
 		out.Nodes = append(out.Nodes, link.Node{Name: n.Name, Ready: ready(n), Labels: n.Labels, Allocatable: quantities(n.Status.Allocatable)})
 	}
 	for _, n := range namespaces {
-		if n.Status.Phase != corev1.NamespaceTerminating && !slices.Contains(reserved, n.Name) {
+		if n.Status.Phase != corev1.NamespaceTerminating && !v1alpha1.ReservedNamespace(n.Name, release) {
 			out.Namespaces = append(out.Namespaces, n.Name)
 		}
 	}
-	implicit := true
+	isDefault := func(t v1alpha1.InstanceType) bool { return t.Name == v1alpha1.DefaultInstanceType }
+	if !slices.ContainsFunc(types, isDefault) {
+		types = append(slices.Clone(types), v1alpha1.InstanceType{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DefaultInstanceType}, Spec: v1alpha1.ImplicitDefault()})
+	}
 	for _, t := range types {
-		implicit = implicit && t.Name != defaultInstanceType
 		out.InstanceTypes = append(out.InstanceTypes, link.InstanceType{
 			Name: t.Name, NodeSelector: t.Spec.NodeSelector,
 			Requests: quantities(t.Spec.Resources.Requests), Limits: quantities(t.Spec.Resources.Limits),
-		})
-	}
-	if implicit {
-		out.InstanceTypes = append(out.InstanceTypes, link.InstanceType{
-			Name:     defaultInstanceType,
-			Requests: map[string]string{"cpu": "100m", "memory": "2Gi"},
-			Limits:   map[string]string{"cpu": "2", "memory": "2Gi"},
 		})
 	}
 	slices.SortFunc(out.Nodes, func(a, b link.Node) int { return strings.Compare(a.Name, b.Name) })

@@ -59,8 +59,16 @@ func limited(seconds int64, started int) func(*v1alpha1.AmlJob) {
 	return func(j *v1alpha1.AmlJob) {
 		j.Spec.Job.TimeoutSeconds = seconds
 		s := at(started)
-		j.Status.StartTime = &s
+		j.Status.RunningSince = &s
 	}
+}
+
+func limits(seconds int64) func(*v1alpha1.AmlJob) {
+	return func(j *v1alpha1.AmlJob) { j.Spec.Job.TimeoutSeconds = seconds }
+}
+
+func began(second int) func(*v1alpha1.AmlJob) {
+	return func(j *v1alpha1.AmlJob) { s := at(second); j.Status.StartTime = &s }
 }
 
 func gpuType() *instanceType {
@@ -74,7 +82,7 @@ func gpuType() *instanceType {
 }
 
 func defaultType() *instanceType {
-	return &instanceType{name: DefaultInstanceType, spec: implicitDefault()}
+	return &instanceType{name: v1alpha1.DefaultInstanceType, spec: v1alpha1.ImplicitDefault()}
 }
 
 func aJobSet(edit ...func(*jobset.JobSet)) *jobset.JobSet {

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 )
 
 // Config says how pods are made.
@@ -103,18 +105,15 @@ const (
 
 // Labels and names that others rely on.
 const (
-	// LabelJobID is on every object of a job; its value is the 32-hex job id.
-	LabelJobID = "amlarc.azureml.com/job-id"
-	// LabelRank is on every pod of a job: its 0-based rank.
-	LabelRank = "batch.kubernetes.io/job-completion-index"
+	// LabelJobID is on every object of a job, LabelRank on every pod of it.
+	LabelJobID = v1alpha1.LabelJobID
+	LabelRank  = v1alpha1.LabelRank
 	// labelAttempt counts the gang's restarts, from 0.
 	labelAttempt = "jobset.sigs.k8s.io/restart-attempt"
 	// workerJob is the JobSet's only replicated job, mainContainer the container that runs the user's image.
 	workerJob     = "worker"
 	mainContainer = "main"
 	initContainer = "runtime"
-	// DefaultInstanceType is the type of jobs that name none; it exists also when no such object does.
-	DefaultInstanceType = "defaultinstancetype"
 )
 
 func terminal(state string) bool {

@@ -64,7 +64,7 @@ func decide(w world) decision {
 	if w.jobSet != nil {
 		d.status.JobSetCreated = true
 		if a := w.jobSet.Status.Restarts; a != d.status.Attempt {
-			d.status.Attempt, d.status.State, d.status.Pods = a, StateQueued, nil
+			d.status.Attempt, d.status.State, d.status.Pods, d.status.RunningSince = a, StateQueued, nil, nil
 		}
 	}
 	w.remember(&d.status)
@@ -139,29 +139,33 @@ func (w world) progress(d *decision) {
 		w.explain(d, ReasonSuspended, "the job's JobSet is suspended: its queue has not admitted it yet")
 		return
 	}
+	g := w.gang(d.status)
+	d.status.State = g.state
+	if g == (gangState{state: StateRunning}) && d.status.RunningSince == nil {
+		d.status.RunningSince = &metav1.Time{Time: w.now}
+	}
 	if left, limited := w.timeLeft(d.status); limited {
-		if left <= 0 && d.status.State != StateFinalizing {
+		if left <= 0 && g.state != StateFinalizing {
 			w.explain(d, ReasonTimeout, w.timeoutMessage())
 			d.action = actDelete
 			return
 		}
 		d.again = max(left, time.Second)
 	}
-	g := w.gang(d.status)
-	d.status.State = g.state
 	w.explain(d, g.reason, g.message)
 	if g.poll > 0 && (d.again == 0 || g.poll < d.again) {
 		d.again = g.poll
 	}
 }
 
-// timeLeft is how long until the operator itself ends the job, which it does only if the pods' runtimes did not.
+// timeLeft is how long until the operator itself ends the job, which it does only if the pods' runtimes did not. As theirs, its limit
+// is for the commands of one attempt: what comes before them (pulls, inputs) and attempts that were lost do not count.
 func (w world) timeLeft(s v1alpha1.AmlJobStatus) (time.Duration, bool) {
 	limit := w.job.Spec.Job.TimeoutSeconds
-	if limit <= 0 || s.StartTime == nil {
+	if limit <= 0 || s.RunningSince == nil {
 		return 0, false
 	}
-	return s.StartTime.Add(time.Duration(limit)*time.Second + timeoutSlack).Sub(w.now), true
+	return s.RunningSince.Add(time.Duration(limit)*time.Second + timeoutSlack).Sub(w.now), true
 }
 
 func (w world) timeoutMessage() string {

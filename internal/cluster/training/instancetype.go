@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 )
@@ -23,15 +22,7 @@ func instanceTypeName(job *v1alpha1.AmlJob) string {
 	if n := job.Spec.Job.InstanceType; n != "" {
 		return n
 	}
-	return DefaultInstanceType
-}
-
-// implicitDefault is the reference's default instance type, used where no object of that name is made.
-func implicitDefault() v1alpha1.InstanceTypeSpec {
-	return v1alpha1.InstanceTypeSpec{Resources: corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("2Gi")},
-		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("2Gi")},
-	}}
+	return v1alpha1.DefaultInstanceType
 }
 
 // gpus is how many GPUs of any vendor one pod gets.

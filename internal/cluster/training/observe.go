@@ -31,7 +31,7 @@ func (r *reconciler) observe(ctx context.Context, key types.NamespacedName) (wor
 	if w.itype, err = r.instanceType(ctx, instanceTypeName(&job)); err != nil {
 		return w, err
 	}
-	if w.jobSet, err = r.jobSet(ctx, key, job.Status.JobSetCreated); err != nil {
+	if w.jobSet, err = r.jobSet(ctx, key, job.Status.JobSetCreated || job.Spec.Job.Cancel); err != nil {
 		return w, err
 	}
 	of := []client.ListOption{client.InNamespace(key.Namespace), client.MatchingLabels{LabelJobID: key.Name}}
@@ -57,21 +57,21 @@ func (r *reconciler) instanceType(ctx context.Context, name string) (*instanceTy
 	switch {
 	case err == nil:
 		return &instanceType{name: name, spec: it.Spec}, nil
-	case apierrors.IsNotFound(err) && name == DefaultInstanceType:
-		return &instanceType{name: name, spec: implicitDefault()}, nil
+	case apierrors.IsNotFound(err) && name == v1alpha1.DefaultInstanceType:
+		return &instanceType{name: name, spec: v1alpha1.ImplicitDefault()}, nil
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	}
 	return nil, fmt.Errorf("reading instance type %q: %w", name, err)
 }
 
-// jobSet reads from the cache, and asks the API server when the cache lacks a JobSet that was made: the cache may be behind,
-// and a job must not fail for that.
-func (r *reconciler) jobSet(ctx context.Context, key types.NamespacedName, created bool) (*jobset.JobSet, error) {
+// jobSet reads from the cache, and asks the API server when the cache lacks a JobSet and the job would end for that: the cache may be
+// behind, so that a JobSet made a moment ago is missed, and a job must neither fail nor count as canceled while it has one.
+func (r *reconciler) jobSet(ctx context.Context, key types.NamespacedName, judged bool) (*jobset.JobSet, error) {
 	key.Name = jobSetName(key.Name)
 	var js jobset.JobSet
 	err := r.client.Get(ctx, key, &js)
-	if apierrors.IsNotFound(err) && created {
+	if apierrors.IsNotFound(err) && judged {
 		err = r.live.Get(ctx, key, &js)
 	}
 	switch {

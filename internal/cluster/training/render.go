@@ -82,11 +82,10 @@ func renderConfigMap(job *v1alpha1.AmlJob) *corev1.ConfigMap {
 	}
 }
 
-// serviceName is the headless Service that gives the pods of a gang their host names.
 // jobSetName is a DNS-1035 label, which JobSet and Service ask for: it begins with a letter, as an id may not.
 func jobSetName(id string) string { return "job-" + id }
 
-// serviceName is the headless Service that gives the pods of a gang their names.
+// serviceName is the headless Service that gives the pods of a gang their host names.
 func serviceName(job *v1alpha1.AmlJob) string { return jobSetName(job.Name) + "-svc" }
 
 func renderService(job *v1alpha1.AmlJob) *corev1.Service {

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -159,7 +160,10 @@ func (a *Authorizer) allowed(ctx context.Context, p resource.Principal, action, 
 	scope = strings.ToLower(scope)
 	switch p.Kind {
 	case "Agent", "Extension":
-		return p.Scope != "" && scope == p.Scope && isRead(strings.ToLower(action)), nil
+		if p.Scope == "" || scope != p.Scope || !isRead(strings.ToLower(action)) {
+			return false, nil
+		}
+		return a.current(ctx, p)
 	case "Run":
 		return false, nil
 	}
@@ -173,6 +177,18 @@ func (a *Authorizer) allowed(ctx context.Context, p resource.Principal, action, 
 		}
 	}
 	return false, nil
+}
+
+// current reports whether the cluster that a token was issued for has not been replaced by another of the same name.
+func (a *Authorizer) current(ctx context.Context, p resource.Principal) (bool, error) {
+	rec, err := a.store.Get(ctx, p.Scope)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil // what asks will answer that there is none
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", p.Scope, err)
+	}
+	return rec.Seq == p.ScopeSeq, nil
 }
 
 // Sees reports whether the principal may read something at, in or around the scope: a subscription is listed for whoever has

@@ -52,7 +52,16 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	user := func(id string) resource.Principal { return resource.Principal{ID: id, Kind: "User"} }
-	agent := resource.Principal{ID: "a", Kind: "Agent", Scope: box}
+	var made store.Record
+	if err := st.Update(t.Context(), func(tx store.Tx) (err error) {
+		made, err = tx.Put(t.Context(), store.Record{Key: box, ID: box, Type: "n/boxes", Parent: group, Name: "b"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	agent := resource.Principal{ID: "a", Kind: "Agent", Scope: box, ScopeSeq: made.Seq}
+	earlier := agent
+	earlier.ScopeSeq--
 	for _, c := range []struct {
 		who           resource.Principal
 		action, scope string
@@ -76,6 +85,7 @@ func TestCheck(t *testing.T) {
 		{user("nobody"), "read", box, false},
 		{user(""), "read", box, false},
 		{agent, "N/boxes/read", box, true},
+		{earlier, "N/boxes/read", box, false},
 		{agent, "read", box + "/children/c", false},
 		{agent, "N/boxes/write", box, false},
 		{resource.Principal{ID: "reader", Kind: "Extension", Scope: "/other"}, "read", box, false},

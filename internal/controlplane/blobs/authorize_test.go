@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
+	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
@@ -23,28 +25,37 @@ func TestAuthorizer(t *testing.T) {
 	}
 	defer st.Close()
 	const ws = "/subscriptions/s/resourcegroups/g/providers/microsoft.machinelearningservices/workspaces/w"
-	account := AccountName(ws)
-	state, err := runstate.State{Spec: commonruntime.JobSpec{Artifacts: "https://x/blob/" + account + "/azureml/ExperimentRun/dcid.run1",
+	const jobID = "0123456789abcdef0123456789abcdef"
+	account := accounts.Name("22222222-0000-0000-0000-000000000001")
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	state := runstate.State{JobID: jobID, Spec: commonruntime.JobSpec{Artifacts: "https://x/blob/" + account + "/azureml/ExperimentRun/dcid.run1",
 		Outputs: map[string]commonruntime.Output{"model": {URL: "https://x/blob/" + account + "/azureml-blobstore-1/azureml/run1/model"},
-			"whole": {URL: "https://x/blob/" + account + "/whole-container"}}}}.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+			"whole": {URL: "https://x/blob/" + account + "/whole-container"}}}}
+	ended := state
+	ended.RecordedAt = now.Add(-time.Hour)
 	err = st.Update(ctx, func(tx store.Tx) error {
-		_, err1 := tx.Put(ctx, store.Record{Key: ws, ID: ws, Type: workspaceType, Name: "w", Body: json.RawMessage(`{}`)})
-		_, err2 := tx.Put(ctx, store.Record{Key: ws + "/jobs/run1", ID: ws + "/jobs/run1", Type: runstate.JobType, Parent: ws, Name: "run1", Body: json.RawMessage(`{}`), Internal: state})
-		return errors.Join(err1, err2)
+		errs := []error{accounts.Keep(ctx, tx, account, ws, now), accounts.Keep(ctx, tx, "fl111111111111", ws, now), accounts.Leave(ctx, tx, "fl111111111111", now)}
+		for name, s := range map[string]runstate.State{"run1": state, "ended": ended} {
+			internal, err1 := s.Encode()
+			key := ws + "/jobs/" + name
+			_, err2 := tx.Put(ctx, store.Record{Key: key, ID: key, Type: runstate.JobType, Parent: ws, Name: name, Body: json.RawMessage(`{}`), Internal: internal})
+			errs = append(errs, err1, err2)
+		}
+		return errors.Join(errs...)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := NewAuthorizer(st, func(_ context.Context, p resource.Principal, permission, scope string) error {
+	a := NewAuthorizer(unlisted{st, t}, func(_ context.Context, p resource.Principal, permission, scope string) error {
 		if scope != ws || (p.ID != permission && p.ID != "both") {
 			return errors.New("no role")
 		}
 		return nil
-	}, nil)
-	run := resource.Principal{Kind: "Run", Scope: ws + "/jobs/run1"}
+	}, func() time.Time { return now })
+	token := func(name, id string) resource.Principal {
+		return resource.Principal{ID: runstate.PrincipalID(ws+"/jobs/"+name, id), Kind: "Run", Scope: ws + "/jobs/" + name}
+	}
+	run, endedRun, earlier := token("run1", jobID), token("ended", jobID), token("run1", "fedcba9876543210fedcba9876543210")
 	user := func(id string) resource.Principal { return resource.Principal{Kind: "User", ID: id} }
 	for name, c := range map[string]struct {
 		p                        resource.Principal
@@ -62,6 +73,11 @@ func TestAuthorizer(t *testing.T) {
 		"run writes undeclared":        {run, account, "azureml-blobstore-1", "azureml/run1/other", true, "writes only below"},
 		"run writes a whole container": {run, account, "whole-container", "x", true, "writes only below"},
 		"run that is gone":             {resource.Principal{Kind: "Run", Scope: ws + "/jobs/run2"}, account, "azureml", "x", false, "does not exist any more"},
+		"ended run reads":              {endedRun, account, "azureml", "x", false, ""},
+		"ended run writes":             {endedRun, account, "azureml", "ExperimentRun/dcid.run1/x", true, "ended at 2026-01-02T02:04:05Z"},
+		"earlier run of the name":      {earlier, account, "azureml", "ExperimentRun/dcid.run1/x", true, "of another run"},
+		"earlier run reads":            {earlier, account, "azureml", "x", false, "of another run"},
+		"account of a deleted one":     {user("both"), "fl111111111111", "azureml", "x", false, "no workspace has"},
 		"agent":                        {resource.Principal{Kind: "Agent", Scope: "/c"}, account, "azureml", "x", false, "does not reach blobs"},
 		"reader reads":                 {user("read"), account, "azureml", "x", false, ""},
 		"reader writes":                {user("read"), account, "azureml", "x", true, "no role"},
@@ -78,4 +94,15 @@ func TestAuthorizer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unlisted is a store of which nothing may be listed: one lookup must do, also for an account that nobody has.
+type unlisted struct {
+	store.Reader
+	t *testing.T
+}
+
+func (u unlisted) List(context.Context, store.Query) ([]store.Record, error) {
+	u.t.Error("the authorizer lists")
+	return nil, nil
 }

@@ -45,12 +45,11 @@ type xmlError struct {
 func (f *Front) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
-		if r.Context().Err() != nil {
-			f.cfg.Log.Debug("blob request ended by its client", "method", r.Method, "path", r.URL.Path, "err", err)
-		} else {
-			f.cfg.Log.Error("serving blob request", "method", r.Method, "path", r.URL.Path, "err", err)
-		}
+		f.logCause(r, err)
 		e = errorf(http.StatusInternalServerError, "InternalError", "The server encountered an internal error. Please retry the request.")
+	}
+	if e.Cause != nil {
+		f.logCause(r, e.Cause)
 	}
 	h := w.Header()
 	for _, k := range []string{"Content-Length", "Content-Range", "Content-MD5", "Content-Encoding", "Content-Disposition"} {
@@ -67,4 +66,13 @@ func (f *Front) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(append([]byte(xml.Header), body...))
 	}
+}
+
+// logCause tells the log what the answer does not.
+func (f *Front) logCause(r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		f.cfg.Log.Debug("blob request ended by its client", "method", r.Method, "path", r.URL.Path, "err", err)
+		return
+	}
+	f.cfg.Log.Error("serving blob request", "method", r.Method, "path", r.URL.Path, "err", err)
 }

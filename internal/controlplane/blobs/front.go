@@ -2,6 +2,7 @@ package blobs
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -20,8 +21,9 @@ const PathPrefix = "/blob/"
 // protocolVersion is sent back when a request names none.
 const protocolVersion = "2021-12-02"
 
-// AuthorizeFunc decides whether a principal may read or write a name ("" or a prefix for lists) in a container. The
-// text of its error reaches the caller.
+// AuthorizeFunc decides whether a principal may read or write a name ("" or a prefix for lists) in a container. The text of
+// a refusal (a *Refusal, or an *arm.Error with status 403 or 404) reaches the caller; an error that wraps what went wrong means
+// that it cannot be decided now.
 type AuthorizeFunc func(ctx context.Context, p resource.Principal, account, container, name string, write bool) error
 
 // Config is what a Front needs; all fields but Log and Clock are required.
@@ -186,26 +188,27 @@ func (f *Front) admit(r *request, op operation) error {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.cfg.PublicURL+`", error="invalid_token"`)
 		return errorf(http.StatusUnauthorized, "InvalidAuthenticationInfo", "Server failed to authenticate the request. %v.", err)
 	}
-	if r.name.name == "" && op.write {
-		return f.authorizeContainer(r, p)
+	if r.name.name == "" && op.write { // who may read a container may "create" it, since that changes nothing
+		return f.authorize(r, p, r.name, false)
 	}
 	if r.name.name == "" {
 		n.name = r.q.Get("prefix")
 	}
-	if err := f.cfg.Authorize(r.Context(), p, n.account, n.container, n.name, op.write); err != nil {
-		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
-			"This request is not authorized to perform this operation using this permission. %v.", err)
-	}
-	return nil
+	return f.authorize(r, p, n, op.write)
 }
 
-// authorizeContainer lets anyone who may read a container "create" it, since that changes nothing.
-func (f *Front) authorizeContainer(r *request, p resource.Principal) error {
-	if err := f.cfg.Authorize(r.Context(), p, r.name.account, r.name.container, "", false); err != nil {
+// authorize asks whether the principal may. That nobody can tell at the moment is no refusal: callers give up on those.
+func (f *Front) authorize(r *request, p resource.Principal, n blobName, write bool) error {
+	err := f.cfg.Authorize(r.Context(), p, n.account, n.container, n.name, write)
+	if err == nil {
+		return nil
+	}
+	if refused(err) {
 		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
 			"This request is not authorized to perform this operation using this permission. %v.", err)
 	}
-	return nil
+	return &Error{Status: http.StatusServiceUnavailable, Code: "ServerBusy", Cause: fmt.Errorf("authorizing request: %w", err),
+		Message: "The server is currently unable to receive requests. Please retry your request."}
 }
 
 // mayOverwrite reports whether a signature lets an existing blob be replaced; "c" alone only creates.

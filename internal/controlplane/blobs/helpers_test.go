@@ -13,6 +13,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
+	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 )
 
@@ -41,7 +42,7 @@ func newWorld(t *testing.T, bucket *blob.Bucket) *world {
 		},
 		Authorize: func(_ context.Context, _ resource.Principal, account, _, name string, write bool) error {
 			if account != acct || (write && !strings.HasPrefix(name, "mine/")) {
-				return errors.New("not yours")
+				return arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "not yours")
 			}
 			return nil
 		}})

@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -180,7 +181,11 @@ func (s *Server) authorized(r *http.Request, run string) (*job, error) {
 		}
 		return nil, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "%v", err)
 	}
-	return s.job(r.Context(), id.Key())
+	j, err := s.job(r.Context(), id.Key())
+	if err == nil && p.Kind == "Run" && (j.state.JobID == "" || p.ID != runstate.PrincipalID(j.rec.Key, j.state.JobID)) {
+		return nil, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The token is of another run that had this name and was deleted.")
+	}
+	return j, err
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

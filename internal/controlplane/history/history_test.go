@@ -79,7 +79,9 @@ func newWorld(t *testing.T) *world {
 			case "Bearer user":
 				return resource.Principal{ID: "u", Kind: "User"}, nil
 			case "Bearer run":
-				return resource.Principal{ID: "r", Kind: "Run", Scope: jobKey}, nil
+				return resource.Principal{ID: runstate.PrincipalID(jobKey, jobID), Kind: "Run", Scope: jobKey}, nil
+			case "Bearer earlier":
+				return resource.Principal{ID: runstate.PrincipalID(jobKey, "of a deleted job"), Kind: "Run", Scope: jobKey}, nil
 			case "Bearer nobody":
 				return resource.Principal{ID: "n", Kind: "User"}, nil
 			}
@@ -290,6 +292,7 @@ func TestRefusals(t *testing.T) {
 	w.get(runs, "", 401)
 	w.get(runs, "nobody", 403)
 	w.get(other, "run", 403)
+	w.get(runs, "earlier", 403)
 	w.get(other, "user", 404)
 	w.get(runs+"/logs/user_logs/none.txt", "user", 404)
 	w.get(runs+"/logs/outputs/model.pkl", "user", 404)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -148,7 +149,7 @@ func (is *Issuer) checkScope(r *http.Request) *oauthError {
 	return nil
 }
 
-// authenticate finds out who asks; failures count against the client id.
+// authenticate finds out who asks.
 func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthError) {
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if u, p, ok := r.BasicAuth(); ok {
@@ -179,29 +180,62 @@ func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthEr
 	if id == "" {
 		return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.")
 	}
-	limitKey := strings.ToLower(id)
-	if ok, retry := is.limits.allow(limitKey); !ok {
-		oe := refuse(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Too many token requests, or too many failed ones, for client '%s'. Try again after the seconds in Retry-After.", id)
-		oe.retry = retry
+	c, ttl, oe := is.prove(r, id, secret, parsed)
+	if oe != nil {
 		return Claims{}, 0, oe
 	}
-	var c Claims
-	var ttl time.Duration
-	var oe *oauthError
-	switch {
-	case assertion != "" && parsed.clientID != id:
-		oe = invalidClient(700021, "The assertion's sub is not the client id '%s'.", id)
-	case assertion != "":
-		c, ttl, oe = is.byAssertion(r, id, parsed)
-	case secret != "":
-		c, ttl, oe = is.bySecret(r.Context(), id, secret)
-	default:
-		oe = invalidClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	// Counted once it is known who asks, so that nobody can use up another's share.
+	if ok, retry := is.asks.take(strings.ToLower(id)); !ok {
+		return Claims{}, 0, tooMany(id, retry)
 	}
-	if oe != nil && oe.status == http.StatusUnauthorized {
-		is.limits.failed(limitKey)
+	return c, ttl, nil
+}
+
+// prove checks the one credential of a request.
+func (is *Issuer) prove(r *http.Request, id, secret string, a parsedAssertion) (Claims, time.Duration, *oauthError) {
+	switch {
+	case a.token != nil && a.clientID != id:
+		return Claims{}, 0, invalidClient(700021, "The assertion's sub is not the client id '%s'.", id)
+	case a.token != nil: // failures are not counted: a signature can't be guessed
+		return is.byAssertion(r, id, a)
+	case secret != "":
+		return is.guess(r, id, secret)
+	}
+	return Claims{}, 0, invalidClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+}
+
+func tooMany(id string, retry time.Duration) *oauthError {
+	oe := refuse(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Too many token requests, or too many failed ones, for client '%s'. Try again after the seconds in Retry-After.", id)
+	oe.retry = retry
+	return oe
+}
+
+// guess checks a secret at the cost of one guess of the client id from this address, which a right secret gets back.
+func (is *Issuer) guess(r *http.Request, id, secret string) (Claims, time.Duration, *oauthError) {
+	key := strings.ToLower(id) + " " + origin(r)
+	if ok, retry := is.guesses.take(key); !ok {
+		return Claims{}, 0, tooMany(id, retry)
+	}
+	c, ttl, oe := is.bySecret(r.Context(), id, secret)
+	if oe == nil || oe.status != http.StatusUnauthorized {
+		is.guesses.giveBack(key)
 	}
 	return c, ttl, oe
+}
+
+// origin is the address that a request comes from; of IPv6 the network, of which one host can have all addresses.
+func origin(r *http.Request) string {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	if addr.Is6() {
+		if p, err := addr.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return addr.String()
 }
 
 func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
@@ -233,7 +267,7 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 	ctx := r.Context()
 	unknown := invalidClient(700016, "Application with identifier '%s' was not found, or has no key registered.", id)
 	if strings.HasPrefix(id, "/") {
-		key, scope, err := is.cfg.Agents(ctx, id)
+		agent, err := is.cfg.Agents(ctx, id)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return Claims{}, 0, unknown
@@ -242,10 +276,10 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 		case err != nil:
 			return Claims{}, 0, is.broken(ctx, err)
 		}
-		if err := is.check(a, key); err != nil {
+		if err := is.check(a, agent.Key); err != nil {
 			return Claims{}, 0, invalidClient(700027, "Client assertion failed: %s.", err)
 		}
-		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: scope}
+		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(agent.Scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: agent.Scope, ScopeSeq: agent.ScopeSeq}
 		for _, s := range strings.Fields(r.PostForm.Get("scope")) {
 			if s == "extension" {
 				c.Kind = KindExtension

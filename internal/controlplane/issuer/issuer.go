@@ -39,9 +39,16 @@ const (
 	KindManagedIdentity  = "ManagedIdentity"
 )
 
-// KeyLookup finds the public key registered for a client id that is a resource id, and the key of the resource that a token
-// is limited to. It returns store.ErrNotFound for a client that is not known, ErrExpired for a key that has ended.
-type KeyLookup func(ctx context.Context, clientID string) (key crypto.PublicKey, scopeKey string, err error)
+// Agent is what is known of a client id that is a resource id.
+type Agent struct {
+	Key crypto.PublicKey
+	// Scope and ScopeSeq are Key and Seq of the resource that a token is limited to.
+	Scope    string
+	ScopeSeq int64
+}
+
+// KeyLookup finds the agent of a client id that is a resource id. It returns store.ErrNotFound for a client that is not known, ErrExpired for a key that has ended.
+type KeyLookup func(ctx context.Context, clientID string) (Agent, error)
 
 // Config is what an issuer needs. All fields are required but Now and Log.
 type Config struct {
@@ -60,7 +67,8 @@ type Config struct {
 type Issuer struct {
 	cfg      Config
 	keys     *keyring
-	limits   *limiter
+	asks     *limiter // by client id
+	guesses  *limiter // by client id and address
 	replays  *replayCache
 	audience map[string]bool
 	verify   chan struct{}
@@ -83,7 +91,7 @@ func New(cfg Config) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading signing keys: %w", err)
 	}
-	is := &Issuer{cfg: cfg, keys: keys, limits: newLimiter(cfg.Now), replays: newReplayCache(cfg.Now), audience: map[string]bool{}, verify: make(chan struct{}, 4)}
+	is := &Issuer{cfg: cfg, keys: keys, asks: newLimiter(cfg.Now, askBurst, askPerSecond), guesses: newLimiter(cfg.Now, failBurst, failPerSecond), replays: newReplayCache(cfg.Now), audience: map[string]bool{}, verify: make(chan struct{}, 4)}
 	for _, a := range append([]string{cfg.PublicURL}, referenceAudiences...) {
 		is.audience[a] = true
 	}

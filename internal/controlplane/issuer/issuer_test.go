@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
@@ -85,16 +85,16 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) reload() {
 	f.t.Helper()
-	is, err := New(Config{Dir: f.dir, PublicURL: public + "/", TenantID: tenant, Store: f.store, Now: f.now, Agents: func(_ context.Context, id string) (crypto.PublicKey, string, error) {
+	is, err := New(Config{Dir: f.dir, PublicURL: public + "/", TenantID: tenant, Store: f.store, Now: f.now, Agents: func(_ context.Context, id string) (Agent, error) {
 		switch {
 		case strings.EqualFold(id, cluster):
-			return &clientKey().PublicKey, strings.ToLower(cluster), nil
+			return Agent{&clientKey().PublicKey, strings.ToLower(cluster), 42}, nil
 		case strings.HasSuffix(id, "/expired"):
-			return nil, "", ErrExpired
+			return Agent{}, ErrExpired
 		case strings.HasSuffix(id, "/broken"):
-			return nil, "", errors.New("disk on fire")
+			return Agent{}, errors.New("disk on fire")
 		}
-		return nil, "", store.ErrNotFound
+		return Agent{}, store.ErrNotFound
 	}})
 	if err != nil {
 		f.t.Fatal(err)
@@ -159,15 +159,15 @@ func (f *fixture) assertion(key *rsa.PrivateKey, id string, fields map[string]an
 
 func TestSecrets(t *testing.T) {
 	f := newFixture(t)
-	want := resource.Principal{ID: "obj1", Name: "ada", Kind: KindServicePrincipal}
+	want := resource.Principal{ID: "obj1", Name: "ada", Kind: KindServicePrincipal, Expires: f.clock.Add(UserTTL + Leeway)}
 	w, m := f.token(url.Values{"client_id": {"app1"}, "client_secret": {"s3cr+t &%"}, "scope": {"https://management.azure.com//.default"}})
-	if w.Code != 200 || f.principal(m) != want || m["expires_in"] != float64(3600) || m["token_type"] != "Bearer" || w.Header().Get("Cache-Control") != "no-store" {
+	if w.Code != 200 || !cmp.Equal(f.principal(m), want) || m["expires_in"] != float64(3600) || m["token_type"] != "Bearer" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v %v", w.Code, m, w.Header())
 	}
 	w, m = f.request("POST", "/common/oauth2/token", "grant_type=client_credentials&resource="+url.QueryEscape(public), func(r *http.Request) {
 		r.SetBasicAuth(url.QueryEscape("app1"), url.QueryEscape("s3cr+t &%"))
 	})
-	if w.Code != 200 || f.principal(m) != want || m["expires_in"] != "3600" || m["resource"] != public {
+	if w.Code != 200 || !cmp.Equal(f.principal(m), want) || m["expires_in"] != "3600" || m["resource"] != public {
 		t.Errorf("basic on the older endpoint: %d %v", w.Code, m)
 	}
 }
@@ -176,14 +176,14 @@ func TestAgentsAndExtensions(t *testing.T) {
 	f := newFixture(t)
 	_, m := f.token(f.assertion(clientKey(), cluster, nil))
 	p := f.principal(m)
-	if p.Kind != KindAgent || p.Scope != strings.ToLower(cluster) || p.Name != "c1" || m["expires_in"] != float64(4*3600) {
+	if p.Kind != KindAgent || p.Scope != strings.ToLower(cluster) || p.Name != "c1" || p.ScopeSeq != 42 || !p.Expires.Equal(f.clock.Add(AgentTTL+Leeway)) || m["expires_in"] != float64(4*3600) {
 		t.Errorf("%+v %v", p, m["expires_in"])
 	}
 	form := f.assertion(clientKey(), cluster, nil)
 	form.Set("scope", "extension")
 	form.Del("client_id")
 	_, m = f.token(form)
-	if p := f.principal(m); p.Kind != KindExtension || p.Scope != strings.ToLower(cluster) {
+	if p := f.principal(m); p.Kind != KindExtension || p.Scope != strings.ToLower(cluster) || p.ScopeSeq != 42 {
 		t.Errorf("%+v", p)
 	}
 	_, m = f.token(f.assertion(clientKey(), "app1", nil))
@@ -231,7 +231,7 @@ func TestRefusals(t *testing.T) {
 		"assertion with secret": {f.assertion(otherKey(), "app1", nil), 401, "invalid_client", "signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.is.limits = newLimiter(f.now)
+			f.is.guesses = newLimiter(f.now, failBurst, failPerSecond)
 			w, m := f.token(c.form)
 			says, _ := m["error_description"].(string)
 			if w.Code != c.status || m["error"] != c.error || !strings.Contains(says, c.says) {
@@ -268,20 +268,62 @@ func TestRateLimit(t *testing.T) {
 	if w, _ := f.token(url.Values{"client_id": {"someone"}, "client_secret": {"x"}}); w.Code != 401 {
 		t.Errorf("another client: %d", w.Code)
 	}
+	good.Set("grant_type", "client_credentials")
+	for addr, want := range map[string]int{"192.0.2.1:99": 429, "[::ffff:192.0.2.1]:99": 429, "192.0.2.2:99": 200} { // 192.0.2.1 is httptest's
+		if w, m := f.request("POST", "/"+tenant+"/oauth2/v2.0/token", good.Encode(), func(r *http.Request) { r.RemoteAddr = addr }); w.Code != want {
+			t.Errorf("from %s: %d %v", addr, w.Code, m)
+		}
+	}
 	f.clock = f.clock.Add(6 * time.Second)
 	if w, m := f.token(good); w.Code != 200 {
 		t.Errorf("after waiting: %d %v", w.Code, m)
 	}
 }
 
+// TestNobodyLocksAnotherOut: who can't sign for a client can't use up what it may ask for; who can is limited.
+func TestNobodyLocksAnotherOut(t *testing.T) {
+	f := newFixture(t)
+	for i := range 2 * askBurst {
+		if w, m := f.token(f.assertion(otherKey(), cluster, nil)); w.Code != 401 {
+			t.Fatalf("attempt %d: %d %v", i, w.Code, m)
+		}
+	}
+	for i := range askBurst {
+		if w, m := f.token(f.assertion(clientKey(), cluster, nil)); w.Code != 200 {
+			t.Fatalf("request %d of the agent: %d %v", i, w.Code, m)
+		}
+	}
+	if w, _ := f.token(f.assertion(clientKey(), cluster, nil)); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("after %d tokens: %d %v", askBurst, w.Code, w.Header())
+	}
+}
+
+// TestRightSecretsAreNoGuesses: they cost nothing.
+func TestRightSecretsAreNoGuesses(t *testing.T) {
+	f := newFixture(t)
+	for i := range failBurst + 5 {
+		if w, m := f.token(url.Values{"client_id": {"app1"}, "client_secret": {"s3cr+t &%"}}); w.Code != 200 {
+			t.Fatalf("request %d: %d %v", i, w.Code, m)
+		}
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for addr, want := range map[string]string{"10.0.0.1:5": "10.0.0.1", "[2001:db8:1:2:3::9]:5": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64", "@": "@"} {
+		if got := origin(&http.Request{RemoteAddr: addr}); got != want {
+			t.Errorf("%s is %s, want %s", addr, got, want)
+		}
+	}
+}
+
 func TestLimiterForgets(t *testing.T) {
 	now := time.Unix(0, 0)
-	l := newLimiter(func() time.Time { return now })
-	for i := range maxClients + 10 {
-		l.allow(fmt.Sprint(i))
+	l := newLimiter(func() time.Time { return now }, failBurst, failPerSecond)
+	for i := range maxBuckets + 10 {
+		l.take(fmt.Sprint(i))
 	}
-	if len(l.clients) > maxClients {
-		t.Errorf("%d clients remembered", len(l.clients))
+	if len(l.buckets) > maxBuckets {
+		t.Errorf("%d clients remembered", len(l.buckets))
 	}
 }
 
@@ -292,7 +334,7 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := f.is.Verify(t.Context(), good); err != nil || p != (resource.Principal{ID: "u", Name: "Ursula", Kind: KindUser}) {
+	if p, err := f.is.Verify(t.Context(), good); err != nil || !cmp.Equal(p, resource.Principal{ID: "u", Name: "Ursula", Kind: KindUser, Expires: f.clock.Add(time.Hour + Leeway)}) {
 		t.Errorf("%+v %v", p, err)
 	}
 	sign := func(alg jose.SignatureAlgorithm, key any, kid string, change func(map[string]any)) string {

@@ -6,77 +6,77 @@ import (
 	"time"
 )
 
-// Rates per client id: tokens asked for, and failures, which cost an attacker's guess each.
+// Rates: tokens issued to a client id, and wrong secrets for a client id from one address.
 const (
 	askBurst, askPerSecond   = 60, 2.0
 	failBurst, failPerSecond = 10, 0.2
-	// maxClients bounds the memory that made-up client ids can take.
-	maxClients = 20_000
+	// maxBuckets bounds the memory that made-up client ids can take.
+	maxBuckets = 20_000
 )
 
-// limiter keeps two token buckets per client id.
+// limiter keeps a token bucket per key.
 type limiter struct {
-	now     func() time.Time
-	mu      sync.Mutex
-	clients map[string]*buckets
+	now              func() time.Time
+	burst, perSecond float64
+	mu               sync.Mutex
+	buckets          map[string]*bucket
 }
 
-type buckets struct {
-	ask, fail float64
-	at        time.Time
+type bucket struct {
+	left float64
+	at   time.Time
 }
 
-func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, clients: map[string]*buckets{}}
+func newLimiter(now func() time.Time, burst, perSecond float64) *limiter {
+	return &limiter{now: now, burst: burst, perSecond: perSecond, buckets: map[string]*bucket{}}
 }
 
-func (l *limiter) get(client string) *buckets {
+// get needs mu.
+func (l *limiter) get(key string) *bucket {
 	now := l.now()
-	b, ok := l.clients[client]
+	b, ok := l.buckets[key]
 	if !ok {
-		if len(l.clients) >= maxClients {
+		if len(l.buckets) >= maxBuckets {
 			l.drop(now)
 		}
-		b = &buckets{ask: askBurst, fail: failBurst, at: now}
-		l.clients[client] = b
+		b = &bucket{left: l.burst, at: now}
+		l.buckets[key] = b
 	}
 	if dt := now.Sub(b.at).Seconds(); dt > 0 {
-		b.ask = math.Min(askBurst, b.ask+dt*askPerSecond)
-		b.fail = math.Min(failBurst, b.fail+dt*failPerSecond)
+		b.left = math.Min(l.burst, b.left+dt*l.perSecond)
 		b.at = now
 	}
 	return b
 }
 
-// drop forgets clients whose buckets are full again by now, and all when none is.
+// drop forgets buckets that are full again by now, and all when none is.
 func (l *limiter) drop(now time.Time) {
-	for k, b := range l.clients {
-		if now.Sub(b.at).Seconds() > failBurst/failPerSecond {
-			delete(l.clients, k)
+	for k, b := range l.buckets {
+		if now.Sub(b.at).Seconds() > l.burst/l.perSecond {
+			delete(l.buckets, k)
 		}
 	}
-	if len(l.clients) >= maxClients {
-		clear(l.clients)
+	if len(l.buckets) >= maxBuckets {
+		clear(l.buckets)
 	}
 }
 
-// allow takes one token of the client; when there is none it says after how long there will be.
-func (l *limiter) allow(client string) (ok bool, retry time.Duration) {
+// take takes one from the key's bucket; when it is empty it says after how long there will be one.
+func (l *limiter) take(key string) (ok bool, retry time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.get(client)
-	switch {
-	case b.fail < 1:
-		return false, time.Duration((1 - b.fail) / failPerSecond * float64(time.Second))
-	case b.ask < 1:
-		return false, time.Duration((1 - b.ask) / askPerSecond * float64(time.Second))
+	b := l.get(key)
+	if b.left < 1 {
+		return false, time.Duration((1 - b.left) / l.perSecond * float64(time.Second))
 	}
-	b.ask--
+	b.left--
 	return true, 0
 }
 
-func (l *limiter) failed(client string) {
+// giveBack undoes a take.
+func (l *limiter) giveBack(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.get(client).fail--
+	b := l.get(key)
+	b.left = math.Min(l.burst, b.left+1)
 }

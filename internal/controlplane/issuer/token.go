@@ -30,11 +30,14 @@ type Claims struct {
 	Kind string
 	// Scope is the lower-case key of the cluster (Agent, Extension) or the job (Run) that the token is limited to; "" otherwise.
 	Scope string
+	// ScopeSeq is the Seq of the cluster's record (Agent, Extension); 0 otherwise.
+	ScopeSeq int64
 }
 
 type private struct {
 	Kind     string `json:"kind"`
 	Scope    string `json:"scope_id,omitempty"`
+	ScopeSeq int64  `json:"scope_seq,omitempty"`
 	Name     string `json:"name,omitempty"`
 	ObjectID string `json:"oid"`
 	TenantID string `json:"tid"`
@@ -54,7 +57,7 @@ func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string,
 	now := is.cfg.Now()
 	std := jwt.Claims{Issuer: is.Name(), Subject: c.Subject, Audience: jwt.Audience{is.cfg.PublicURL}, ID: uuid.NewString(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(ttl))}
-	priv := private{Kind: c.Kind, Scope: strings.ToLower(c.Scope), Name: c.Name, ObjectID: c.Subject, TenantID: is.cfg.TenantID, AppID: c.ClientID, AZP: c.ClientID, Version: "2.0"}
+	priv := private{Kind: c.Kind, Scope: strings.ToLower(c.Scope), ScopeSeq: c.ScopeSeq, Name: c.Name, ObjectID: c.Subject, TenantID: is.cfg.TenantID, AppID: c.ClientID, AZP: c.ClientID, Version: "2.0"}
 	if c.Kind != KindUser {
 		priv.IDType = "app"
 	}
@@ -93,5 +96,6 @@ func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, e
 	case std.Expiry == nil || priv.ObjectID == "" || priv.Kind == "":
 		return resource.Principal{}, fmt.Errorf("%w: exp, oid or kind is missing", ErrInvalid)
 	}
-	return resource.Principal{ID: priv.ObjectID, Name: priv.Name, Kind: priv.Kind, Scope: priv.Scope}, nil
+	return resource.Principal{ID: priv.ObjectID, Name: priv.Name, Kind: priv.Kind, Scope: priv.Scope, ScopeSeq: priv.ScopeSeq,
+		Expires: std.Expiry.Time().Add(Leeway)}, nil
 }

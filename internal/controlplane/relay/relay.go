@@ -30,7 +30,9 @@ const maxSessions = 8
 // Config is what New needs; Log may be nil.
 type Config struct {
 	Authenticate func(*http.Request) (resource.Principal, error)
-	Log          *slog.Logger
+	// Incarnation is the Seq of a cluster's record now; an error, such as store.ErrNotFound, refuses its relays.
+	Incarnation func(ctx context.Context, cluster string) (int64, error)
+	Log         *slog.Logger
 }
 
 // Hub holds the sessions of all clusters. It is safe for concurrent use.
@@ -38,8 +40,14 @@ type Hub struct {
 	cfg Config
 
 	mu       sync.Mutex
-	sessions map[string][]*link.RelaySession // by cluster Key, oldest first
+	sessions map[incarnation][]*link.RelaySession // oldest first
 	closed   bool
+}
+
+// incarnation is one cluster: one that is made later under the same name has another seq.
+type incarnation struct {
+	cluster string // Key
+	seq     int64
 }
 
 // New makes a Hub.
@@ -47,7 +55,7 @@ func New(cfg Config) *Hub {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Hub{cfg: cfg, sessions: make(map[string][]*link.RelaySession)}
+	return &Hub{cfg: cfg, sessions: make(map[incarnation][]*link.RelaySession)}
 }
 
 // Handler serves link.RelayPath.
@@ -63,12 +71,20 @@ func (h *Hub) Handler() http.Handler {
 			refuse(w, http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf("The relay is for a cluster's extension; the token is of kind %q.", p.Kind))
 			return
 		}
+		if seq, err := h.cfg.Incarnation(r.Context(), p.Scope); err != nil || seq != p.ScopeSeq {
+			if err != nil && r.Context().Err() == nil {
+				h.cfg.Log.Info("a relay was not accepted", "cluster", p.Scope, "err", err)
+			}
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse(w, http.StatusUnauthorized, "InvalidAuthenticationToken", fmt.Sprintf("The token was not issued for the cluster that has the id %q now; ask for a new token.", p.Scope))
+			return
+		}
 		s, err := link.AcceptRelay(w, r, h.cfg.Log)
 		if err != nil {
 			h.cfg.Log.Info("a relay was not accepted", "cluster", p.Scope, "err", err)
 			return
 		}
-		h.serve(r.Context(), p.Scope, s)
+		h.serve(r.Context(), p, s)
 	})
 }
 
@@ -76,13 +92,20 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	http.Error(w, arm.Errorf(status, code, "%s", message).Error(), status)
 }
 
-// serve holds a session until it ends; the request's context ends with its connection's server.
-func (h *Hub) serve(ctx context.Context, cluster string, s *link.RelaySession) {
+// serve holds a session until it or its token ends; the request's context ends with its connection's server.
+func (h *Hub) serve(ctx context.Context, p resource.Principal, s *link.RelaySession) {
 	defer s.Close()
-	if !h.add(cluster, s) {
+	if !p.Expires.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, p.Expires)
+		defer cancel()
+	}
+	cluster := p.Scope
+	in := incarnation{cluster, p.ScopeSeq}
+	if !h.add(in, s) {
 		return
 	}
-	defer h.remove(cluster, s)
+	defer h.remove(in, s)
 	h.cfg.Log.Info("relay connected", "cluster", cluster)
 	select {
 	case <-s.Done():
@@ -91,31 +114,31 @@ func (h *Hub) serve(ctx context.Context, cluster string, s *link.RelaySession) {
 	h.cfg.Log.Info("relay disconnected", "cluster", cluster)
 }
 
-func (h *Hub) add(cluster string, s *link.RelaySession) bool {
+func (h *Hub) add(in incarnation, s *link.RelaySession) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return false
 	}
-	all := append(h.sessions[cluster], s)
+	all := append(h.sessions[in], s)
 	if len(all) > maxSessions {
 		go all[0].Close() // its serve removes it; closing waits for nothing but may write
 	}
-	h.sessions[cluster] = all
+	h.sessions[in] = all
 	return true
 }
 
-func (h *Hub) remove(cluster string, s *link.RelaySession) {
+func (h *Hub) remove(in incarnation, s *link.RelaySession) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var rest []*link.RelaySession
-	for _, o := range h.sessions[cluster] {
+	for _, o := range h.sessions[in] {
 		if o != s {
 			rest = append(rest, o)
 		}
 	}
-	if h.sessions[cluster] = rest; len(rest) == 0 {
-		delete(h.sessions, cluster)
+	if h.sessions[in] = rest; len(rest) == 0 {
+		delete(h.sessions, in)
 	}
 }
 
@@ -123,7 +146,12 @@ func (h *Hub) remove(cluster string, s *link.RelaySession) {
 func (h *Hub) Connected(cluster string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.sessions[cluster]) > 0
+	for in, all := range h.sessions {
+		if in.cluster == cluster && len(all) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close ends every session and accepts no more.
@@ -149,8 +177,12 @@ func (h *Hub) Open(ctx context.Context, cluster string, t link.Target) (net.Conn
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
+	seq, err := h.cfg.Incarnation(ctx, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("%w: looking for %s: %w", ErrNotConnected, cluster, err)
+	}
 	h.mu.Lock()
-	all := append([]*link.RelaySession(nil), h.sessions[cluster]...)
+	all := append([]*link.RelaySession(nil), h.sessions[incarnation{cluster, seq}]...)
 	h.mu.Unlock()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	var errs []error

@@ -15,11 +15,20 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/link"
 	"fairlead.dev/fairlead/internal/link/linktest"
 )
 
 var target = link.Target{Kind: link.KindRun, Namespace: "jobs", JobID: "0123456789abcdef0123456789abcdef"}
+
+// one is the incarnation of every cluster but /gone.
+func one(_ context.Context, cluster string) (int64, error) {
+	if cluster == "/gone" {
+		return 0, store.ErrNotFound
+	}
+	return 1, nil
+}
 
 func newHub(t *testing.T) (*Hub, *httptest.Server) {
 	t.Helper()
@@ -28,8 +37,15 @@ func newHub(t *testing.T) (*Hub, *httptest.Server) {
 		if !ok {
 			return resource.Principal{}, errors.New("the token is not known")
 		}
-		return resource.Principal{Kind: kind, Scope: scope}, nil
-	}})
+		p := resource.Principal{Kind: kind, Scope: scope, ScopeSeq: 1}
+		if scope == "/old" {
+			p.ScopeSeq = 7
+		}
+		if scope == "/short" {
+			p.Expires = time.Now().Add(time.Second)
+		}
+		return p, nil
+	}, Incarnation: one})
 	srv := httptest.NewServer(h.Handler())
 	t.Cleanup(func() { h.Close(); srv.CloseClientConnections(); srv.Close() })
 	return h, srv
@@ -67,7 +83,7 @@ func connect(t *testing.T, h *Hub, srv *httptest.Server, cluster, name string) (
 func count(h *Hub, cluster string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.sessions[cluster])
+	return len(h.sessions[incarnation{cluster, 1}])
 }
 
 // until waits for a condition that another goroutine brings about.
@@ -136,13 +152,13 @@ func TestRelayComesBack(t *testing.T) {
 	h, srv := newHub(t)
 	connect(t, h, srv, "/east", "one")
 	h.mu.Lock()
-	first := h.sessions["/east"][0]
+	first := h.sessions[incarnation{"/east", 1}][0]
 	h.mu.Unlock()
 	first.Close()
 	until(t, func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		ss := h.sessions["/east"]
+		ss := h.sessions[incarnation{"/east", 1}]
 		return len(ss) == 1 && ss[0] != first
 	})
 	if got := open(t, h, "/east"); got != "one" {
@@ -153,8 +169,8 @@ func TestRelayComesBack(t *testing.T) {
 // TestRelayThroughProxyAndOwnCA: the WebSocket goes through a CONNECT proxy, over TLS of a private CA, and comes back when cut.
 func TestRelayThroughProxyAndOwnCA(t *testing.T) {
 	h := New(Config{Authenticate: func(*http.Request) (resource.Principal, error) {
-		return resource.Principal{Kind: "Extension", Scope: "/east"}, nil
-	}})
+		return resource.Principal{Kind: "Extension", Scope: "/east", ScopeSeq: 1}, nil
+	}, Incarnation: one})
 	srv := httptest.NewTLSServer(h.Handler())
 	defer srv.Close()
 	defer h.Close()
@@ -187,7 +203,7 @@ func TestRelayThroughProxyAndOwnCA(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	_, srv := newHub(t)
-	for token, want := range map[string]int{"": 401, "Agent /east": 403, "User /east": 403, "Extension /east": 426} {
+	for token, want := range map[string]int{"": 401, "Agent /east": 403, "User /east": 403, "Extension /old": 401, "Extension /gone": 401, "Extension /east": 426} {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+link.RelayPath, nil)
 		req.Header.Set("Authorization", "Bearer "+token)
 		res, err := srv.Client().Do(req)
@@ -198,5 +214,30 @@ func TestRefusals(t *testing.T) {
 		if res.StatusCode != want {
 			t.Errorf("%q got %d, want %d", token, res.StatusCode, want)
 		}
+	}
+}
+
+// TestRelayEndsWithItsToken: the cluster comes back with a new one.
+func TestRelayEndsWithItsToken(t *testing.T) {
+	h, srv := newHub(t)
+	connect(t, h, srv, "/short", "one")
+	h.mu.Lock()
+	first := h.sessions[incarnation{"/short", 1}][0]
+	h.mu.Unlock()
+	select {
+	case <-first.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the session outlives its token")
+	}
+	until(t, func() bool { return count(h, "/short") == 1 })
+}
+
+// TestNewClusterOfAnOldName: a relay of the cluster that had the name before is not used.
+func TestNewClusterOfAnOldName(t *testing.T) {
+	h, srv := newHub(t)
+	connect(t, h, srv, "/east", "old")
+	h.cfg.Incarnation = func(context.Context, string) (int64, error) { return 2, nil }
+	if _, err := h.Open(t.Context(), "/east", target); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("err %v", err)
 	}
 }

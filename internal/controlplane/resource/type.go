@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"time"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/store"
@@ -92,6 +93,11 @@ type Principal struct {
 	ID, Name, Kind string
 	// Scope limits Agent (its cluster's key) and Run (its job's key); "" otherwise.
 	Scope string
+	// ScopeSeq is the Seq of the cluster's record that an Agent's or Extension's token was issued for: a cluster of the same
+	// name that is made later has another. 0 otherwise.
+	ScopeSeq int64
+	// Expires is when the token stops being accepted; what outlives a request ends then. Zero when there is no token.
+	Expires time.Time
 }
 
 // Action is a POST on a resource.

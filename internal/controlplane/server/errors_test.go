@@ -143,6 +143,14 @@ func TestWhatEachMaySee(t *testing.T) {
 		}
 	}
 	e.must(403, "GET", sub+"/resourceGroups", "", "as: stranger")
+	rec, err := e.store.Get(t.Context(), strings.ToLower(box))
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := principals["agent"]
+	e.must(403, "GET", box, "", "as: agent") // its token was issued for an earlier one
+	agent.ScopeSeq = rec.Seq
+	principals["agent"] = agent
 	e.must(200, "GET", box, "", "as: agent")
 	e.must(200, "PUT", box, `{"properties":{}}`, "as: contributor")
 	assignment := group + "/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-00000000000c"

@@ -139,8 +139,8 @@ type Store interface {
 	Close() error
 }
 
-// Compactor is a store that forgets: desired tombstones and changes older than before are removed. Stores compact
-// themselves; tests call it.
+// Compactor is a store that forgets: desired tombstones and changes older than before are removed, and operations that ended
+// 23 hours or more before that. Stores compact themselves, with an hour ago; tests call it.
 type Compactor interface {
 	Compact(ctx context.Context, before time.Time) error
 }

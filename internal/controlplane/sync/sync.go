@@ -71,6 +71,9 @@ func (s *server) handle(h func(http.ResponseWriter, *http.Request, resource.Prin
 	return func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.admit(r)
 		if err == nil {
+			ctx, cancel := until(r.Context(), p.Expires)
+			defer cancel()
+			r = r.WithContext(ctx)
 			err = h(w, r, p)
 		}
 		if err == nil {
@@ -92,7 +95,15 @@ func (s *server) handle(h func(http.ResponseWriter, *http.Request, resource.Prin
 	}
 }
 
-// admit lets a cluster's agent and extension pass, as long as the cluster exists.
+// until ends a request with its token.
+func until(ctx context.Context, expires time.Time) (context.Context, context.CancelFunc) {
+	if expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, expires)
+}
+
+// admit lets a cluster's agent and extension pass, as long as the cluster that their token was issued for exists.
 func (s *server) admit(r *http.Request) (resource.Principal, error) {
 	p, err := s.Authenticate(r)
 	if err != nil {
@@ -105,10 +116,14 @@ func (s *server) admit(r *http.Request) (resource.Principal, error) {
 	if (p.Kind != "Agent" && p.Kind != "Extension") || p.Scope == "" {
 		return p, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The link is for the agent and the extensions of a cluster; the token is of kind %q.", p.Kind)
 	}
-	if _, err := s.Store.Get(r.Context(), p.Scope); errors.Is(err, store.ErrNotFound) {
+	rec, err := s.Store.Get(r.Context(), p.Scope)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return p, errNoCluster(p.Scope)
-	} else if err != nil {
+	case err != nil:
 		return p, err
+	case rec.Seq != p.ScopeSeq:
+		return p, arm.Errorf(http.StatusUnauthorized, "InvalidAuthenticationToken", "The token was issued for an earlier cluster with the id %q; ask for a new token.", p.Scope)
 	}
 	return p, nil
 }

@@ -36,12 +36,19 @@ const (
 var tokens = map[string]resource.Principal{
 	"agent-east": {ID: "a", Kind: "Agent", Scope: east}, "ext-east": {ID: "e", Kind: "Extension", Scope: east},
 	"agent-west": {ID: "w", Kind: "Agent", Scope: west}, "user": {ID: "u", Kind: "User"}, "agent-none": {ID: "n", Kind: "Agent", Scope: "/gone"},
+	"agent-old": {ID: "o", Kind: "Agent", Scope: east, ScopeSeq: 999},
 }
 
 func authenticate(r *http.Request) (resource.Principal, error) {
 	p, ok := tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	if !ok {
 		return p, errors.New("the token is not known")
+	}
+	if p.Scope == east && p.ScopeSeq == 0 {
+		p.ScopeSeq = 1
+	}
+	if p.Scope == west {
+		p.ScopeSeq = 2
 	}
 	return p, nil
 }
@@ -247,6 +254,7 @@ func TestRefusals(t *testing.T) {
 		"no token":            {"GET", link.DesiredPath, "", "", 401, "not known"},
 		"user":                {"GET", link.DesiredPath, "user", "", 403, `kind \"User\"`},
 		"deleted cluster":     {"GET", link.DesiredPath, "agent-none", "", 404, "connect it again"},
+		"earlier cluster":     {"GET", link.DesiredPath, "agent-old", "", 401, "earlier cluster"},
 		"bad after":           {"GET", link.DesiredPath + "?after=-1", "agent-east", "", 400, "after=\\\"-1\\\""},
 		"extension's reading": {"GET", link.DesiredPath + "?prefix=extension/ml", "ext-east", "", 403, "extension/"},
 		"extension's posting": {"POST", link.ObservedPath, "ext-east", value("extension/ml", "{}"), 403, "extension/ml"},
@@ -299,5 +307,25 @@ func TestDeletedClusterEndsItsStream(t *testing.T) {
 	w.update(func(tx store.Tx) error { return tx.Delete(t.Context(), east) })
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// TestStreamEndsWithItsToken: a client that holds on to a stream does not outlive its token.
+func TestStreamEndsWithItsToken(t *testing.T) {
+	w := newWorld(t)
+	w.srv.Config.Handler = New(Config{Store: w.st, Authenticate: func(r *http.Request) (resource.Principal, error) {
+		p, err := authenticate(r)
+		p.Expires = time.Now().Add(time.Second)
+		return p, err
+	}})
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.srv.URL+link.DesiredPath, nil)
+	req.Header.Set("Authorization", "Bearer agent-east")
+	res, err := w.srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !strings.Contains(string(body), link.EventBookmark) {
+		t.Errorf("%d, %q, %v", res.StatusCode, body, err)
 	}
 }

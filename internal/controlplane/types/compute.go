@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -51,6 +52,9 @@ func admitCompute(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := checkCompute(&c); err != nil {
 		return err
 	}
+	if err := linked(ctx, d, p, "Microsoft.Kubernetes/connectedClusters/write", c.ResourceID); err != nil {
+		return err
+	}
 	if err := computeIdentity(ctx, d, p); err != nil {
 		return err
 	}
@@ -96,6 +100,33 @@ func checkCompute(c *machinelearning.ComputeProperties) error {
 	return checkNamespace("properties.properties.namespace", k.Namespace)
 }
 
+// linked requires a right on another resource that the one being written makes use of. The refusal does not tell whether the
+// other exists. It is asked for at every write: a replacement may reach further, and the other may be a new one of the old name.
+func linked(ctx context.Context, d Deps, p *resource.Put, action, id string) error {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		return err
+	}
+	refused := true
+	if d.Authorize != nil {
+		err := d.Authorize(ctx, p.Principal, action, parsed.Key())
+		ae, ok := errors.AsType[*arm.Error](err)
+		if refused = ok && ae.Status == http.StatusForbidden; err != nil && !refused {
+			return fmt.Errorf("checking rights on %s: %w", id, err)
+		}
+	}
+	if !refused {
+		return nil
+	}
+	name := p.Principal.Name
+	if name == "" {
+		name = p.Principal.ID
+	}
+	return arm.Errorf(http.StatusForbidden, "LinkedAuthorizationFailed",
+		"The client '%s' with object id '%s' has permission to perform action '%s/write' on scope '%s'; however, it does not have permission to perform action(s) '%s' on the linked scope(s) '%s' (respectively) or the linked scope(s) are invalid.",
+		name, p.Principal.ID, p.ID.Type(), p.ID, action, id)
+}
+
 // computeIdentity checks that user-assigned identities exist and shows their principals.
 func computeIdentity(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := systemIdentity(d, p, false); err != nil || p.Body["identity"] == nil {
@@ -121,6 +152,9 @@ func computeIdentity(ctx context.Context, d Deps, p *resource.Put) error {
 		parsed, err := arm.ParseID(id)
 		if err != nil {
 			return arm.Invalid("identity.userAssignedIdentities", "identity.userAssignedIdentities: %v.", err)
+		}
+		if err := linked(ctx, d, p, "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", parsed.String()); err != nil {
+			return err
 		}
 		rec, err := p.Tx.Get(ctx, parsed.Key())
 		if errors.Is(err, store.ErrNotFound) {

@@ -13,8 +13,8 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
-// sasTTL is how long a SAS from listSecrets or startPendingUpload opens its container: long enough for a big upload.
-const sasTTL = 12 * time.Hour
+// SASTTL is how long a SAS from listSecrets or startPendingUpload opens its container: long enough for a big upload.
+const SASTTL = 12 * time.Hour
 
 var containerRule = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 
@@ -25,8 +25,8 @@ func datastore(d Deps) *resource.Type {
 		NameRule:            regexp.MustCompile(`^[A-Za-z0-9_]{1,255}$`),
 		NameHelp:            "1 to 255 letters, digits and '_'",
 		NoProvisioningState: true,
-		Admit: func(_ context.Context, p *resource.Put) error {
-			return admitDatastore(d, p)
+		Admit: func(ctx context.Context, p *resource.Put) error {
+			return admitDatastore(ctx, d, p)
 		},
 		Remove: func(_ context.Context, r *resource.Removal) (bool, error) {
 			if n := strings.ToLower(r.Record.Name); n == blobStore || n == artifactStore {
@@ -48,16 +48,15 @@ func datastore(d Deps) *resource.Type {
 }
 
 // newDatastore is a datastore of the workspace's own account.
-func newDatastore(d Deps, id arm.ID) machinelearning.DatastoreProperties {
-	ws := workspaceOf(id)
+func newDatastore(d Deps, id arm.ID, account string) machinelearning.DatastoreProperties {
 	return machinelearning.DatastoreProperties{
-		Tags: map[string]string{}, Properties: map[string]string{}, DatastoreType: "AzureBlob", AccountName: StorageAccount(ws),
+		Tags: map[string]string{}, Properties: map[string]string{}, DatastoreType: "AzureBlob", AccountName: account,
 		Endpoint: d.host(), Protocol: "https", Credentials: &machinelearning.DatastoreCredentials{CredentialsType: "Sas"},
 		ServiceDataAccessAuthIdentity: "None", SubscriptionID: id.Subscription, ResourceGroup: id.ResourceGroup,
 	}
 }
 
-func admitDatastore(d Deps, p *resource.Put) error {
+func admitDatastore(ctx context.Context, d Deps, p *resource.Put) error {
 	props, err := object(p.Body, "properties")
 	if err != nil {
 		return err
@@ -73,7 +72,11 @@ func admitDatastore(d Deps, p *resource.Put) error {
 	if _, err := enum("properties.datastoreType", given.DatastoreType, "AzureBlob"); err != nil {
 		return err
 	}
-	ds := newDatastore(d, p.ID)
+	account, err := getAccount(ctx, p.Tx, p.ID)
+	if err != nil {
+		return err
+	}
+	ds := newDatastore(d, p.ID, account)
 	if given.AccountName != "" && given.AccountName != ds.AccountName {
 		return arm.Invalid("properties.accountName", "properties.accountName is %q; in this release a datastore is a container of the workspace's own account, %s. Leave accountName out.", given.AccountName, ds.AccountName)
 	}
@@ -100,6 +103,6 @@ func (d Deps) listSecrets(_ context.Context, a *resource.Call) (any, error) {
 	if err := unmarshalProperties(a.Record, &ds); err != nil {
 		return nil, err
 	}
-	_, token, _ := strings.Cut(d.Blobs.SAS(ds.AccountName, ds.ContainerName, "", "racwdl", sasTTL), "?")
+	_, token, _ := strings.Cut(d.Blobs.SAS(ds.AccountName, ds.ContainerName, "", "racwdl", SASTTL), "?")
 	return machinelearning.DatastoreSecrets{SecretsType: "Sas", SASToken: token}, nil
 }

@@ -11,8 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/api/arm"
-	"fairlead.dev/fairlead/internal/controlplane/types"
+	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 )
 
@@ -46,7 +45,8 @@ func golden(t *testing.T, name string, v any) {
 	}
 }
 
-func account() string { return types.StorageAccount(arm.MustParseID(typestest.Workspace)) }
+// account is that of the workspace that Ready makes.
+func account() string { return accounts.Name("22222222-0000-0000-0000-000000000003") }
 
 func TestGolden(t *testing.T) {
 	e := typestest.New(t)

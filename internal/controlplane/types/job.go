@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -28,7 +30,7 @@ func job(d Deps) *resource.Type {
 			}
 			return d.createJob(ctx, p)
 		},
-		Remove:  removeJob,
+		Remove:  d.removeJob,
 		Actions: map[string]resource.Action{"cancel": {Permission: "write", Run: d.cancelJob}},
 		Filter:  filterJob,
 	}
@@ -57,6 +59,8 @@ func (d Deps) createJob(ctx context.Context, p *resource.Put) error {
 		return err
 	}
 	j.Status, j.Services = machinelearning.JobNotStarted, d.jobServices(p.ID)
+	j.Properties = maps.Clone(orEmpty(j.Properties))
+	j.Properties[machinelearning.PropArtifacts] = artifactsURI(st.RunFolder(p.ID.Name()))
 	if err := overlay(props, j); err != nil {
 		return err
 	}
@@ -95,15 +99,24 @@ func (d Deps) jobServices(id arm.ID) map[string]*machinelearning.JobService {
 	}
 }
 
-func removeJob(ctx context.Context, d *resource.Removal) (bool, error) {
-	st, err := runstate.Decode(d.Record)
+func (d Deps) removeJob(ctx context.Context, r *resource.Removal) (bool, error) {
+	st, err := runstate.Decode(r.Record)
 	if err != nil {
 		return false, err
 	}
-	if !isTerminal(d.Record) && !d.Force {
-		return false, arm.Errorf(409, "Conflict", "Job %s is %s; cancel it first, or delete with forceDelete=true.", d.Record.Name, field(d.Record, "status"))
+	if !isTerminal(r.Record) && !r.Force {
+		return false, arm.Errorf(409, "Conflict", "Job %s is %s; cancel it first, or delete with forceDelete=true.", r.Record.Name, field(r.Record, "status"))
 	}
-	return false, forgetJob(ctx, d.Tx, d.Record.Key, st)
+	if st.JobID != "" { // else no pod had a token to write with
+		acct, err := getAccount(ctx, r.Tx, r.ID)
+		if err != nil {
+			return false, err
+		}
+		if err := account.Used(ctx, r.Tx, acct, r.Record.Name, st.RunFolder(r.Record.Name), d.Clock().UTC()); err != nil {
+			return false, err
+		}
+	}
+	return false, forgetJob(ctx, r.Tx, r.Record.Key, st)
 }
 
 // cancelJob asks for the job's end; a job that no cluster knows of ends at once.

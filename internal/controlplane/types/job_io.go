@@ -109,10 +109,10 @@ func checkOutputs(j *machinelearning.CommandJob) error {
 }
 
 // defaultOutputs gives outputs without address their place in the workspace's default datastore.
-func defaultOutputs(j *machinelearning.CommandJob, run string) {
+func defaultOutputs(j *machinelearning.CommandJob, folder string) {
 	for name, out := range j.Outputs {
 		if out.URI == "" {
-			out.URI = "azureml://datastores/" + blobStore + "/paths/" + outputPath(run, name, out.JobOutputType == "uri_file")
+			out.URI = "azureml://datastores/" + blobStore + "/paths/" + outputPath(folder, name, out.JobOutputType == "uri_file")
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
@@ -33,9 +34,13 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if err != nil {
 		return st, err
 	}
-	run := id.Name()
+	run, acct := id.Name(), StorageAccountOf(wsRec)
+	folder, err := runFolder(ctx, r, acct, run, &st)
+	if err != nil {
+		return st, err
+	}
 	st.Spec = commonruntime.JobSpec{Version: commonruntime.Version, Name: run, Command: trimPlaceholders(j.Command),
-		Artifacts: d.Blobs.URL(StorageAccount(ws), artifactContainer, ArtifactsPath(run)), BlobBase: d.PublicURL + "/blob/"}
+		Artifacts: d.Blobs.URL(acct, ArtifactContainer, ArtifactsPath(folder)), BlobBase: d.PublicURL + "/blob/"}
 	env, err := d.findAsset(ctx, r, ws, "properties.environmentId", j.EnvironmentID, "environments")
 	if err != nil {
 		return st, err
@@ -49,12 +54,21 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if st.Spec.Inputs, err = d.resolveInputs(ctx, r, ws, j); err != nil {
 		return st, err
 	}
-	defaultOutputs(j, run)
+	defaultOutputs(j, folder)
 	if st.Spec.Outputs, err = d.resolveOutputs(ctx, r, ws, j); err != nil {
 		return st, err
 	}
 	st.Spec.Environment = d.environmentVariables(ws, wsRec, run, j)
 	return st, setSizes(&st, j)
+}
+
+// runFolder chooses where a new run keeps its files, and notes it in the state when it is not the run's name.
+func runFolder(ctx context.Context, r store.Reader, acct, run string, st *runstate.State) (string, error) {
+	folder, err := account.Folder(ctx, r, acct, run)
+	if folder != run {
+		st.Folder = folder
+	}
+	return folder, err
 }
 
 // setSizes copies what checkJob has checked.

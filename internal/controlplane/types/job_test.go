@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
@@ -250,4 +253,90 @@ func TestJobDelete(t *testing.T) {
 	if e.Desired(link.PrefixJob, &j) {
 		t.Error("a desired job stayed")
 	}
+}
+
+// TestNameUsedAgain: a job that has the name of a deleted one finds none of its files, nor does it mix its own with them.
+func TestNameUsedAgain(t *testing.T) {
+	e := typestest.New(t)
+	e.Ready()
+	id := typestest.Workspace + "/jobs/train1"
+	body := with(t, `"outputs":{"model":{}}`)
+	root := "https://fl.test/blob/" + account() + "/azureml/ExperimentRun/dcid."
+	submit := func(id, folder string, told bool) {
+		t.Helper()
+		e.Put(id, body)
+		rec := e.Record(id)
+		st, err := runstate.Decode(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Spec.Artifacts != root+folder {
+			t.Errorf("artifacts %s, want %s", st.Spec.Artifacts, root+folder)
+		}
+		if got, want := e.Prop(id, "properties", "fairlead.artifacts"), "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid."+folder; got != want {
+			t.Errorf("fairlead.artifacts %v, want %s", got, want)
+		}
+		if got, want := e.Prop(id, "outputs", "model", "uri"), "azureml://datastores/workspaceblobstore/paths/azureml/"+folder+"/model"; got != want {
+			t.Errorf("output %v, want %s", got, want)
+		}
+		e.Put(id, body) // the same again is no change
+		e.Put(typestest.Workspace+"/models/"+folder+"/versions/1", `{"properties":{"modelUri":"azureml://jobs/train1/outputs/artifacts/paths/m"}}`)
+		e.Put(typestest.Workspace+"/jobs/reader", with(t, `"inputs":{"a":{"jobInputType":"custom_model","uri":"azureml:`+folder+`:1"}}`))
+		if r, err := runstate.Decode(e.Record(typestest.Workspace + "/jobs/reader")); err != nil || r.Spec.Inputs["a"].URL != root+folder+"/m" {
+			t.Errorf("a reader of the artifacts reads %s (%v)", r.Spec.Inputs["a"].URL, err)
+		}
+		if told {
+			st.JobID = runstate.ID(rec.Key, rec.Seq)
+			rec = e.Record(id)
+			if rec.Internal, err = st.Encode(); err == nil {
+				err = e.Store.Update(e.Ctx, func(tx store.Tx) error { _, err := tx.Put(e.Ctx, rec); return err })
+			}
+		}
+		if err = errors.Join(err, e.TryDelete(typestest.Workspace+"/jobs/reader", true), e.TryDelete(id, true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	submit(id, "train1", false) // no pod ever ran
+	submit(id, "train1", true)
+	submit(strings.Replace(id, "train1", "Train1", 1), "Train1.2", true)
+	submit(id, "train1.3", true)
+	e.Put(id+"0", body)
+	if st, _ := runstate.Decode(e.Record(id + "0")); st.Folder != "" {
+		t.Errorf("another name has folder %s", st.Folder)
+	}
+}
+
+// TestWorkspaceMadeAgain: a workspace that has the name of a deleted one has other storage; one that is replaced keeps its own.
+func TestWorkspaceMadeAgain(t *testing.T) {
+	e := typestest.New(t)
+	e.Base()
+	e.Put(typestest.Workspace, `{}`)
+	at := func() string {
+		t.Helper()
+		name := path.Base(e.Prop(typestest.Workspace, "storageAccount").(string))
+		if got := e.Prop(typestest.Workspace+"/datastores/workspaceblobstore", "accountName"); got != name {
+			t.Errorf("datastore has account %v, the workspace %s", got, name)
+		}
+		if key, err := accounts.Workspace(e.Ctx, e.Store, name); err != nil || key != strings.ToLower(typestest.Workspace) {
+			t.Errorf("account %s is of %q (%v)", name, key, err)
+		}
+		return name
+	}
+	first := at()
+	e.Put(typestest.Workspace, `{"properties":{"storageAccount":"/x/other","description":"d"}}`)
+	if again := at(); again != first {
+		t.Errorf("account %s, after a replacement %s", first, again)
+	}
+	if err := e.TryDelete(typestest.Workspace, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.Workspace(e.Ctx, e.Store, first); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the account of the deleted workspace: %v", err)
+	}
+	e.Put(typestest.Workspace, `{}`)
+	if at() == first {
+		t.Error("the new workspace has the old one's account")
+	}
+	refused(t, e.TryPut(typestest.Workspace+"/data/d/versions/1", `{"properties":{"dataUri":"https://fl.test/blob/`+first+`/azureml/x"}}`),
+		"properties.dataUri", "storage of another workspace")
 }

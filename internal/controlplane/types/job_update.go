@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
 // updateJob takes a PUT of a job that exists: the same content again is fine, and displayName, description, tags and
@@ -31,7 +32,11 @@ func (d Deps) updateJob(ctx context.Context, p *resource.Put) error {
 	if err != nil {
 		return err
 	}
-	defaultOutputs(now, p.Old.Name)
+	st, err := runstate.Decode(*p.Old)
+	if err != nil {
+		return err
+	}
+	defaultOutputs(now, st.RunFolder(p.Old.Name))
 	changed, err := d.changedField(ctx, p, &was, now)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
 
@@ -27,13 +28,17 @@ func (d Deps) resolveURI(ctx context.Context, r store.Reader, ws arm.ID, target,
 	case uri.JobOutput:
 		return d.jobOutputURL(ctx, r, ws, target, ref)
 	case uri.HTTPS:
-		if account, _, _, own := d.ownURL(ref.URL); own && account != StorageAccount(ws) {
-			return "", arm.Invalid(target, "%s is %q, which is in the storage of another workspace; copy it to workspace %s.", target, s, ws.Name())
-		} else if own {
-			u, _, _ := strings.Cut(ref.URL, "?")
-			return strings.TrimSuffix(u, "/"), nil
+		account, _, _, own := d.ownURL(ref.URL)
+		if !own {
+			return ref.URL, nil
 		}
-		return ref.URL, nil
+		if have, err := getAccount(ctx, r, ws); err != nil {
+			return "", err
+		} else if account != have {
+			return "", arm.Invalid(target, "%s is %q, which is in the storage of another workspace; copy it to workspace %s.", target, s, ws.Name())
+		}
+		u, _, _ := strings.Cut(ref.URL, "?")
+		return strings.TrimSuffix(u, "/"), nil
 	}
 	return "", arm.Invalid(target, "%s is %q, the name of an asset; an address of files belongs here: %s.", target, s, uri.Help)
 }
@@ -72,11 +77,16 @@ func (d Deps) jobOutputURL(ctx context.Context, r store.Reader, ws arm.ID, targe
 	if !strings.EqualFold(ref.Output, "artifacts") && !strings.EqualFold(ref.Output, "default") {
 		return "", arm.Invalid(target, "%s names output %q, which job %s does not have; it has %s.", target, ref.Output, ref.Name, oneOf(keys(j.Outputs), "artifacts"))
 	}
-	path := ArtifactsPath(rec.Name)
+	st, err := runstate.Decode(rec)
+	if err != nil {
+		return "", err
+	}
+	account, err := getAccount(ctx, r, ws)
+	path := ArtifactsPath(st.RunFolder(rec.Name))
 	if ref.Path != "" {
 		path += "/" + ref.Path
 	}
-	return d.Blobs.URL(StorageAccount(ws), artifactContainer, path), nil
+	return d.Blobs.URL(account, ArtifactContainer, path), err
 }
 
 // joinURL puts a path below the address of a folder in the blob front.

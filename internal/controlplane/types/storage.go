@@ -2,10 +2,9 @@ package types
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -16,20 +15,25 @@ import (
 const (
 	blobStore     = "workspaceblobstore"
 	artifactStore = "workspaceartifactstore"
-	// artifactContainer is the container of artifactStore.
-	artifactContainer = "azureml"
+	// ArtifactContainer is the container of artifactStore.
+	ArtifactContainer = "azureml"
 )
 
-// StorageAccount is the name of a workspace's account in the blob front.
-func StorageAccount(workspace arm.ID) string {
-	sum := sha256.Sum256([]byte(workspace.Key()))
-	return "fl" + hex.EncodeToString(sum[:6])
+// storageAccountID is an account in the form of a resource id, as clients expect it; its name is the last segment.
+func storageAccountID(workspace arm.ID, account string) string {
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Storage/storageAccounts/%s",
+		workspace.Subscription, workspace.ResourceGroup, account)
 }
 
-// storageAccountID is the account in the form of a resource id, as clients expect it; its name is the last segment.
-func storageAccountID(workspace arm.ID) string {
-	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Storage/storageAccounts/%s",
-		workspace.Subscription, workspace.ResourceGroup, StorageAccount(workspace))
+// StorageAccountOf is the name of a workspace's account in the blob front: what its record says, never computed anew.
+func StorageAccountOf(workspace store.Record) string {
+	return path.Base(field(workspace, "storageAccount"))
+}
+
+// getAccount is StorageAccountOf the workspace that a resource is in.
+func getAccount(ctx context.Context, r store.Reader, id arm.ID) (string, error) {
+	rec, err := getWorkspace(ctx, r, id)
+	return StorageAccountOf(rec), err
 }
 
 // blobStoreContainer is the container of a workspace's default datastore.
@@ -37,12 +41,17 @@ func blobStoreContainer(workspaceID string) string {
 	return "azureml-blobstore-" + strings.ToLower(workspaceID)
 }
 
-// ArtifactsPath is the folder of a run's artifacts in its workspace's datastore workspaceartifactstore.
-func ArtifactsPath(run string) string { return "ExperimentRun/dcid." + run }
+// ArtifactsPath is where a run's artifacts are in its workspace's datastore workspaceartifactstore; folder is State.RunFolder.
+func ArtifactsPath(folder string) string { return "ExperimentRun/dcid." + folder }
 
-// outputPath is the folder (or file) of a job's named output in workspaceblobstore.
-func outputPath(run, output string, file bool) string {
-	p := "azureml/" + run + "/" + output
+// artifactsURI is ArtifactsPath as clients name it.
+func artifactsURI(folder string) string {
+	return "azureml://datastores/" + artifactStore + "/paths/" + ArtifactsPath(folder)
+}
+
+// outputPath is the folder (or file) of a job's named output in workspaceblobstore; folder is State.RunFolder.
+func outputPath(folder, output string, file bool) string {
+	p := "azureml/" + folder + "/" + output
 	if file {
 		p += "/" + output
 	}

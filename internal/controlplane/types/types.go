@@ -46,6 +46,8 @@ type Deps struct {
 	// IssueRunToken makes a run's bearer token.
 	IssueRunToken func(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error)
 	Blobs         Blobs
+	// Authorize is the role check of an action on the Key of a resource; a refusal is an *arm.Error with status 403. Nil refuses all.
+	Authorize func(ctx context.Context, p resource.Principal, action, scopeKey string) error
 	// NewID makes a random GUID; nil is uuid.NewString.
 	NewID func() string
 }

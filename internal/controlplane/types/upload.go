@@ -42,12 +42,12 @@ func (d Deps) startPendingUpload(ctx context.Context, a *resource.Call) (any, er
 	} else if ignoreNotFound(err) != nil {
 		return nil, err
 	}
-	account := StorageAccount(workspaceOf(a.ID))
+	account := StorageAccountOf(ws)
 	return machinelearning.PendingUploadResponse{
 		PendingUploadID: id, PendingUploadType: typ,
 		BlobReferenceForConsumption: machinelearning.BlobReference{
-			BlobURI: d.Blobs.URL(account, container, ""), StorageAccountArmID: storageAccountID(workspaceOf(a.ID)),
-			Credential: machinelearning.SASCredential{CredentialType: "SAS", SASURI: d.Blobs.SAS(account, container, "", perms, sasTTL)},
+			BlobURI: d.Blobs.URL(account, container, ""), StorageAccountArmID: field(ws, "storageAccount"),
+			Credential: machinelearning.SASCredential{CredentialType: "SAS", SASURI: d.Blobs.SAS(account, container, "", perms, SASTTL)},
 		},
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/scan"
 	"fairlead.dev/fairlead/internal/link"
@@ -28,10 +30,10 @@ func workspace(d Deps) *resource.Type {
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitWorkspace(ctx, d, p)
 		},
-		Remove: removeWorkspace,
+		Remove: d.removeWorkspace,
 		Actions: map[string]resource.Action{
 			"listkeys": {Permission: "secret", Run: func(_ context.Context, a *resource.Call) (any, error) {
-				id := storageAccountID(a.ID)
+				id := field(a.Record, "storageAccount")
 				return machinelearning.WorkspaceKeys{UserStorageResourceID: id, UserStorageArmID: id,
 					ContainerRegistryCredentials: map[string]string{}, NotebookAccessKeys: map[string]string{}}, nil
 			}},
@@ -61,7 +63,11 @@ func admitWorkspace(ctx context.Context, d Deps, p *resource.Put) error {
 	}
 	w.DiscoveryURL = d.PublicURL + "/discovery/workspaces/" + w.WorkspaceID
 	w.MLFlowTrackingURI = "azureml://" + d.host() + "/mlflow/v1.0" + p.ID.String()
-	w.StorageAccount, w.TenantID = storageAccountID(p.ID), d.TenantID
+	w.StorageAccount, _ = old["storageAccount"].(string)
+	if w.StorageAccount == "" {
+		w.StorageAccount = storageAccountID(p.ID, account.Name(w.WorkspaceID))
+	}
+	w.TenantID = d.TenantID
 	if err := overlay(props, w); err != nil {
 		return err
 	}
@@ -71,22 +77,26 @@ func admitWorkspace(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := location(ctx, p); err != nil {
 		return err
 	}
+	name := path.Base(w.StorageAccount)
+	if err := account.Keep(ctx, p.Tx, name, p.ID.Key(), d.Clock().UTC()); err != nil {
+		return err
+	}
 	if p.Old == nil {
-		return defaultDatastores(ctx, d, p, w.WorkspaceID)
+		return defaultDatastores(ctx, d, p, w.WorkspaceID, name)
 	}
 	return nil
 }
 
 // defaultDatastores makes the two datastores that every workspace has.
-func defaultDatastores(ctx context.Context, d Deps, p *resource.Put, workspaceID string) error {
+func defaultDatastores(ctx context.Context, d Deps, p *resource.Put, workspaceID, account string) error {
 	now := d.Clock().UTC()
 	for _, name := range []string{blobStore, artifactStore} {
-		container := artifactContainer
+		container := ArtifactContainer
 		if name == blobStore {
 			container = blobStoreContainer(workspaceID)
 		}
 		id := p.ID.Child("datastores", name)
-		ds := newDatastore(d, id)
+		ds := newDatastore(d, id, account)
 		ds.ContainerName, ds.IsDefault = container, name == blobStore
 		body, err := json.Marshal(map[string]any{"properties": ds})
 		if err != nil {
@@ -102,23 +112,23 @@ func defaultDatastores(ctx context.Context, d Deps, p *resource.Put, workspaceID
 }
 
 // removeWorkspace makes way for the deletion of everything in it. Jobs that have not ended are in the way, unless forced.
-func removeWorkspace(ctx context.Context, d *resource.Removal) (bool, error) {
-	if !d.Force {
-		live, err := liveJobs(ctx, d.Tx, d.Record.Key)
+func (d Deps) removeWorkspace(ctx context.Context, r *resource.Removal) (bool, error) {
+	if !r.Force {
+		live, err := liveJobs(ctx, r.Tx, r.Record.Key)
 		if err != nil {
 			return false, err
 		}
 		if len(live) > 0 {
 			return false, arm.Errorf(409, "ResourceInUse", "Workspace %s has jobs that have not ended, such as %s; cancel them first, or delete with forceDelete=true.",
-				d.Record.Name, oneOf(live))
+				r.Record.Name, oneOf(live))
 		}
 	}
 	for _, name := range []string{blobStore, artifactStore} { // these refuse to go alone
-		if err := ignoreNotFound(d.Tx.Delete(ctx, d.ID.Child("datastores", name).Key())); err != nil {
+		if err := ignoreNotFound(r.Tx.Delete(ctx, r.ID.Child("datastores", name).Key())); err != nil {
 			return false, fmt.Errorf("deleting datastore %s: %w", name, err)
 		}
 	}
-	return false, nil
+	return false, account.Leave(ctx, r.Tx, StorageAccountOf(r.Record), d.Clock().UTC())
 }
 
 // maxNamed is how many names an error lists.

@@ -30,7 +30,7 @@ type Config struct {
 	Token func() (string, error)
 	// RetryFor bounds the time spent on one call while the other side is away. 0 means 24 h.
 	RetryFor time.Duration
-	// DeniedFor bounds the time spent on one call that is refused (401, 403). 0 means 2 min.
+	// DeniedFor bounds the time for which one call is refused (401, 403) without another answer between. 0 means 2 min.
 	DeniedFor time.Duration
 	// Wait sleeps between attempts; nil means a timer. Now tells the time; nil means time.Now.
 	Wait func(ctx context.Context, d time.Duration) error

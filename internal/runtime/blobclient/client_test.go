@@ -157,6 +157,48 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestDenialsAreCountedFromTheFirst: an outage before a denial, or between two, does not use up the time for denials.
+func TestDenialsAreCountedFromTheFirst(t *testing.T) {
+	outage := func(from, to time.Duration) func(time.Duration) bool {
+		return func(at time.Duration) bool { return at >= from && at < to }
+	}
+	for name, tt := range map[string]struct {
+		away    []func(time.Duration) bool
+		allowed time.Duration // when denials end
+		wantErr string
+		until   time.Duration // gives up no earlier
+	}{
+		"denied for a while after an outage":    {[]func(time.Duration) bool{outage(0, time.Hour)}, time.Hour + time.Minute, "", 0},
+		"denied for good after an outage":       {[]func(time.Duration) bool{outage(0, time.Hour)}, 1 << 60, "giving up after 2m0s", time.Hour + time.Minute},
+		"an outage between denials starts anew": {[]func(time.Duration) bool{outage(time.Minute, time.Hour)}, time.Hour + time.Minute, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := blobtest.New(t)
+			s.Put("acct/cont/x", "hello")
+			c, clock := newClient(t, s)
+			s.SetFault(func(*http.Request) blobtest.Fault {
+				at := time.Duration(clock.Load())
+				for _, away := range tt.away {
+					if away(at) {
+						return blobtest.Fault{Status: 503}
+					}
+				}
+				if at < tt.allowed {
+					return blobtest.Fault{Status: 403}
+				}
+				return blobtest.Fault{}
+			})
+			_, err := c.ReadSmall(t.Context(), s.Base+"/acct/cont/x", 10)
+			if (tt.wantErr == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.wantErr)) {
+				t.Errorf("error %v, want %q", err, tt.wantErr)
+			}
+			if at := time.Duration(clock.Load()); at < tt.until || at > 2*time.Hour {
+				t.Errorf("ended at %s", at)
+			}
+		})
+	}
+}
+
 func TestCreateHasOneWinner(t *testing.T) {
 	s := blobtest.New(t)
 	c, _ := newClient(t, s)

@@ -70,18 +70,17 @@ const (
 
 // do sends a request until it is answered for good, and gives an accepted answer to read, whose retryable errors send it again.
 func (c *Client) do(ctx context.Context, q request, read func(*http.Response) error) error {
-	start := c.cfg.Now()
+	p := patience{c: c, start: c.cfg.Now()}
 	for try := 0; ; try++ {
 		after, err := c.once(ctx, q, read)
 		if err == nil {
 			return nil
 		}
-		limit, again := c.patience(err)
-		if !again || ctx.Err() != nil {
+		if !transient(err) || ctx.Err() != nil {
 			return unwrapRetryable(err)
 		}
 		pause := backoff(try, after)
-		if c.cfg.Now().Sub(start)+pause > limit {
+		if limit, over := p.over(err, pause); over {
 			return fmt.Errorf("giving up after %s: %w", limit, unwrapRetryable(err))
 		}
 		if c.cfg.OnRetry != nil {
@@ -112,16 +111,40 @@ func (c *Client) once(ctx context.Context, q request, read func(*http.Response) 
 	return 0, read(resp)
 }
 
-func (c *Client) patience(err error) (time.Duration, bool) {
+// transient reports whether another try may end otherwise.
+func transient(err error) bool {
 	var se *StatusError
 	if errors.As(err, &se) {
-		if se.denied() {
-			return c.cfg.DeniedFor, true
-		}
-		return c.cfg.RetryFor, se.transient()
+		return se.transient()
 	}
 	var r retryable
-	return c.cfg.RetryFor, errors.As(err, &r)
+	return errors.As(err, &r)
+}
+
+// patience is how long one call goes on failing: RetryFor since its start, and DeniedFor since the first of the denials that
+// now follow one another. The time of an outage before them does not count as denied.
+type patience struct {
+	c      *Client
+	start  time.Time
+	denied time.Time // zero unless the last try was denied
+}
+
+// over reports whether the limit is passed after one more pause, and which.
+func (p *patience) over(err error, pause time.Duration) (limit time.Duration, over bool) {
+	now := p.c.cfg.Now()
+	var se *StatusError
+	if !errors.As(err, &se) || !se.denied() {
+		p.denied = time.Time{}
+	} else {
+		if p.denied.IsZero() {
+			p.denied = now
+		}
+		if limit = p.c.cfg.DeniedFor; now.Sub(p.denied)+pause > limit {
+			return limit, true
+		}
+	}
+	limit = p.c.cfg.RetryFor
+	return limit, now.Sub(p.start)+pause > limit
 }
 
 func unwrapRetryable(err error) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
@@ -83,6 +84,9 @@ func (c *Chart) load() (*chartv2.Chart, error) {
 	return loaded, nil
 }
 
+// oldestKube is the oldest Kubernetes that the charts are for; Render speaks to no cluster that could say its version.
+var oldestKube = &common.KubeVersion{Version: "v1.30.0", Major: "1", Minor: "30"}
+
 // Render returns the manifests of a first installation without asking any cluster, as `helm template` does. Custom resource
 // definitions in crds/ are not part of it.
 func (c *Chart) Render(namespace, name string, values map[string]any) (string, error) {
@@ -93,6 +97,7 @@ func (c *Chart) Render(namespace, name string, values map[string]any) (string, e
 	cfg := action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
 	install := action.NewInstall(cfg)
 	install.DryRunStrategy = action.DryRunClient
+	install.KubeVersion = oldestKube
 	install.Namespace, install.ReleaseName = namespace, name
 	rel, err := install.Run(chart, values)
 	if err != nil {

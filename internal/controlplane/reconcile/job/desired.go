@@ -31,7 +31,7 @@ func build(rec store.Record, st runstate.State, secret map[string]string) (json.
 	if err != nil {
 		return nil, fmt.Errorf("encoding AmlJob: %w", err)
 	}
-	raw, err := json.Marshal(link.Job{ID: st.JobID, Resource: rec.ID, Namespace: st.Namespace, Labels: labels(rec, st), Spec: spec, Secret: secret})
+	raw, err := json.Marshal(link.Job{ID: st.JobID, Resource: rec.ID, Namespace: st.Namespace, Labels: labels(rec, st), Spec: spec, Secret: secret, Started: !st.StartedAt.IsZero()})
 	if err != nil {
 		return nil, fmt.Errorf("encoding desired job: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
@@ -229,9 +230,9 @@ func (c *Controller) apply(ctx context.Context, rec store.Record, in input, out 
 // tell brings the cluster's desired map in line.
 func (c *Controller) tell(ctx context.Context, tx store.Tx, rec store.Record, out output, secret map[string]string) error {
 	cluster, key := out.state.Cluster, link.PrefixJob+out.state.JobID
-	if secret == nil && out.cancel {
+	if secret == nil && (out.cancel || out.started) {
 		j, err := c.desired(ctx, tx, cluster, out.state.JobID)
-		if err != nil {
+		if err != nil && (out.cancel || !errors.Is(err, seal.ErrSealed)) { // that it has started can be told without
 			return err
 		}
 		secret = j.Secret

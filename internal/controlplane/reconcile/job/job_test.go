@@ -99,6 +99,10 @@ func TestLife(t *testing.T) {
 	if e.Prop(jobID, "status") != "Running" || e.Prop(jobID, "properties", "fairlead.startTime") != "2026-01-02T03:04:06.000000Z" {
 		t.Errorf("%v", e.Show(jobID)["properties"])
 	}
+	var told link.Job
+	if e.Desired("job/"+j.ID, &told); !told.Started || cmp.Diff(j.Secret, told.Secret) != "" {
+		t.Errorf("the cluster is told started=%v; its Secret (-was +is):\n%s", told.Started, cmp.Diff(j.Secret, told.Secret))
+	}
 	code := 3
 	heard(link.JobStatus{State: "Failed", Reason: "NonZeroExit", Message: "exit code 3", ExitCode: &code, EndTime: "2026-01-02T03:05:06Z"})
 	wantErr := map[string]any{"code": "NonZeroExit", "message": "exit code 3"}
@@ -216,6 +220,11 @@ func TestDamagedValue(t *testing.T) {
 	e.Step(c, observedPrefix+cluster+" job/"+j.ID) // needs no secret
 	if e.Prop(jobID, "status") != "Running" {
 		t.Errorf("status %v", e.Prop(jobID, "status"))
+	}
+	e.Observe("job/"+j.ID, link.JobStatus{ID: j.ID, State: "Running", StartTime: "2026-01-02T03:04:06Z"})
+	e.Step(c, observedPrefix+cluster+" job/"+j.ID)
+	if e.Prop(jobID, "properties", "fairlead.startTime") == nil {
+		t.Error("a start was not recorded")
 	}
 	var was, is link.Job
 	e.Desired(otherKey, &was)

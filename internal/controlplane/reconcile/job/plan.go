@@ -37,6 +37,8 @@ type output struct {
 	view  runstate.View
 	// token: a (new) run token is needed, and the desired value with it.
 	token bool
+	// started: the desired value must say that the job has begun, so that it is never begun anew.
+	started bool
 	// cancel: the desired value must ask for the job's end.
 	cancel bool
 	// remove: the cluster shall forget the job.
@@ -95,6 +97,7 @@ func follow(in input, out output) output {
 	o := in.observed
 	out.state.Attempt = o.Attempt
 	if t, err := time.Parse(time.RFC3339, o.StartTime); err == nil {
+		out.started = in.state.StartedAt.IsZero()
 		out.state.StartedAt = t.UTC()
 	}
 	if o.Terminal() {
@@ -106,7 +109,10 @@ func follow(in input, out output) output {
 		if t, err := time.Parse(time.RFC3339, o.EndTime); err == nil {
 			out.state.EndedAt = t.UTC()
 		}
-		out.token, out.cancel, out.again = false, false, retention
+		out.token, out.started, out.cancel, out.again = false, false, false, retention
+		if o.Reason == link.ReasonAmlJobDeleted { // nothing is left to look at, and it must not be made again
+			out.state.Removed, out.remove, out.again = true, true, 0
+		}
 		return out
 	}
 	switch o.State {

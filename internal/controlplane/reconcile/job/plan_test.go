@@ -65,6 +65,8 @@ func TestPlan(t *testing.T) {
 		"failed before it ran":    {state: sent, status: "Queued", observed: st("Failed"), want: "Failed", reason: "JobFailed"},
 		"cancel asked":            {state: cancel, status: "CancelRequested", observed: st("Running"), want: "CancelRequested", cancel: true},
 		"cancel asked, offline":   {state: cancel, status: "CancelRequested", facts: &off, want: "CancelRequested", reason: "ClusterOffline", cancel: true},
+		"deleted in the cluster":  {state: sent, status: "Running", observed: &link.JobStatus{ID: "id", State: "Failed", Reason: link.ReasonAmlJobDeleted}, want: "Failed", reason: link.ReasonAmlJobDeleted, remove: true},
+		"ended before deleted":    {state: runstate.State{JobID: "id", RecordedAt: now}, status: "Completed", observed: &link.JobStatus{ID: "id", State: "Failed", Reason: link.ReasonAmlJobDeleted}, want: "Completed"},
 		"canceled":                {state: cancel, status: "CancelRequested", observed: st("Canceled"), want: "Canceled"},
 		"completed before cancel": {state: cancel, status: "CancelRequested", observed: st("Completed"), want: "Completed"},
 		"token half over":         {state: runstate.State{JobID: "id", TokenAt: now.Add(-tokenTTL / 2)}, status: "Running", observed: st("Running"), want: "Running", token: true},

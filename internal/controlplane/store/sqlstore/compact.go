@@ -16,6 +16,8 @@ const (
 	sqlOldChanges     = `SELECT seq, at FROM changes ORDER BY seq LIMIT ?`
 	sqlDropChanges    = `DELETE FROM changes WHERE seq <= ?`
 	sqlRaiseChanges   = `UPDATE meta SET change_floor = ? WHERE id = 1`
+	sqlOldOperations  = `SELECT id FROM operations WHERE ended_at > 0 AND ended_at < ? LIMIT ?`
+	sqlDropOperation  = `DELETE FROM operations WHERE id = ?`
 	sqlOldTombstones  = `SELECT cluster, key, seq FROM desired WHERE deleted AND at < ? LIMIT ?`
 	sqlDropTombstone  = `DELETE FROM desired WHERE cluster = ? AND key = ?`
 	sqlRaiseTombstone = `INSERT INTO desired_floors (cluster, seq) VALUES (?, ?)
@@ -38,9 +40,10 @@ func (s *Store) compactLoop() {
 	}
 }
 
-// Compact removes desired tombstones and changes older than before, a few hundred in a transaction.
+// Compact removes desired tombstones and changes older than before, and operations that ended OperationRetention-Retention
+// before that, a few hundred in a transaction.
 func (s *Store) Compact(ctx context.Context, before time.Time) error {
-	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropChanges} {
+	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropOperations, dropChanges} {
 		for {
 			var n int
 			err := s.Update(ctx, func(t store.Tx) (err error) {
@@ -66,6 +69,15 @@ func dropTombstones(ctx context.Context, t *tx, before int64) (int, error) {
 		err = errors.Join(err, t.queue(ctx,
 			&Stmt{SQL: sqlDropTombstone, Args: []any{c.Key, c.Type}},
 			&Stmt{SQL: sqlRaiseTombstone, Args: []any{c.Key, c.Seq}}))
+	}
+	return len(old), err
+}
+
+func dropOperations(ctx context.Context, t *tx, before int64) (int, error) {
+	ended := before - (OperationRetention - Retention).Microseconds()
+	old, err := collect(ctx, t, sqlOldOperations, []any{ended, compactChunk}, func(id *string) []any { return []any{id} })
+	for _, id := range old {
+		err = errors.Join(err, t.queue(ctx, &Stmt{SQL: sqlDropOperation, Args: []any{id}}))
 	}
 	return len(old), err
 }

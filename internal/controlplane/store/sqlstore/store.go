@@ -26,6 +26,9 @@ import (
 // Retention is how long compaction keeps changes and desired tombstones.
 const Retention = time.Hour
 
+// OperationRetention is how long compaction keeps operations after their end.
+const OperationRetention = 24 * time.Hour
+
 // compactEvery is the period of background compaction.
 const compactEvery = 5 * time.Minute
 

@@ -114,6 +114,57 @@ func testObserved(t *testing.T, open Opener) {
 	}
 }
 
+// testCompactionOfOperations: those that ended long ago go, those that run stay for ever.
+func testCompactionOfOperations(t *testing.T, open Opener) {
+	ctx, s := start(t, open)
+	compactor, ok := s.(store.Compactor)
+	if !ok {
+		t.Fatal("store is not a store.Compactor")
+	}
+	rec := put(t, ctx, s, job("a"))[0]
+	update(t, ctx, s, func(tx store.Tx) error {
+		for i := range 1200 {
+			op := store.Operation{ID: numbered(i), Key: rec.Key, Status: "Succeeded", StartedAt: epoch, EndedAt: epoch.Add(time.Minute)}
+			switch i {
+			case 0:
+				op.Status, op.EndedAt = "Creating", time.Time{}
+			case 1:
+				op.Status, op.EndedAt = "Failed", epoch.Add(2*time.Minute)
+			}
+			if err := tx.PutOperation(ctx, op); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	kept := func(i int) bool {
+		_, err := s.Operation(ctx, numbered(i))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	now := func(d time.Duration) time.Time { return epoch.Add(d - time.Hour) } // as the store calls it
+	if err := compactor.Compact(ctx, now(24*time.Hour+time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if !kept(0) || !kept(1) || !kept(2) || !kept(1199) {
+		t.Error("compaction removed an operation that ended 24 hours ago or later")
+	}
+	if err := compactor.Compact(ctx, now(24*time.Hour+2*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if !kept(0) || !kept(1) || kept(2) || kept(1199) {
+		t.Errorf("kept: running %t, younger %t, old %t %t; want the first two", kept(0), kept(1), kept(2), kept(1199))
+	}
+	if err := compactor.Compact(ctx, now(1000*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if !kept(0) || kept(1) {
+		t.Errorf("kept: running %t, old %t; want the first", kept(0), kept(1))
+	}
+}
+
 // testCompaction: what is removed is refused to those who have not seen it, and only to them.
 func testCompaction(t *testing.T, open Opener) {
 	ctx, s := start(t, open)

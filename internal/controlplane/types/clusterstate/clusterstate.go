@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/hybridkubernetes"
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/kubernetesconfiguration"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/link"
@@ -182,7 +183,7 @@ func (f Facts) OfflineSince() string {
 }
 
 // DefaultInstanceType is used when neither job nor compute names one; every cluster has it.
-const DefaultInstanceType = "defaultinstancetype"
+const DefaultInstanceType = v1alpha1.DefaultInstanceType
 
 // InstanceType finds an instance type's name as the cluster spells it. known is false while the cluster has not reported,
 // and names is what there is to choose from.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
+
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
@@ -24,12 +26,15 @@ const Outbox = "outbox/jobs"
 // State is the Internal of a job's record.
 type State struct {
 	// Spec is what the job's pods have to do.
-	Spec          commonruntime.JobSpec `json:"spec"`
-	Image         string                `json:"image"`
-	InstanceType  string                `json:"instanceType,omitempty"`
-	InstanceCount int32                 `json:"instanceCount"`
-	ShmSize       string                `json:"shmSize,omitempty"`
-	MaxRestarts   int32                 `json:"maxRestarts,omitempty"`
+	Spec commonruntime.JobSpec `json:"spec"`
+	// Folder is below which name the run keeps its artifacts and outputs; "" is the job's name. Another name only when a
+	// deleted job had this one.
+	Folder        string `json:"folder,omitempty"`
+	Image         string `json:"image"`
+	InstanceType  string `json:"instanceType,omitempty"`
+	InstanceCount int32  `json:"instanceCount"`
+	ShmSize       string `json:"shmSize,omitempty"`
+	MaxRestarts   int32  `json:"maxRestarts,omitempty"`
 	// Compute and Cluster are Keys; Namespace is the compute's.
 	Compute   string `json:"compute"`
 	Cluster   string `json:"cluster"`
@@ -75,6 +80,19 @@ func (s State) Encode() (json.RawMessage, error) {
 func ID(key string, seq int64) string {
 	sum := sha256.Sum256([]byte(key + "/" + strconv.FormatInt(seq, 10)))
 	return hex.EncodeToString(sum[:16])
+}
+
+// PrincipalID is the object id of a job's run token: a job that has the name of a deleted one is another principal.
+func PrincipalID(key, jobID string) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(key+"#"+jobID)).String()
+}
+
+// RunFolder is Folder, or the job's name.
+func (s State) RunFolder(name string) string {
+	if s.Folder != "" {
+		return s.Folder
+	}
+	return name
 }
 
 // OutboxKey is a job's key in the Outbox.

@@ -89,7 +89,7 @@ func New(t testing.TB) *Env {
 		IssueRunToken: func(_ context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {
 			return fmt.Sprintf("token of %s until %s", jobID, e.Now().Add(ttl).Format(time.RFC3339)), nil
 		},
-		Blobs: blobs{}, NewID: e.newID,
+		Blobs: blobs{}, NewID: e.newID, Authorize: func(context.Context, resource.Principal, string, string) error { return nil },
 	}
 	e.Engine = &engine.Engine{Store: st, Registry: resource.NewRegistry(types.All(e.Deps)...), Now: e.Now}
 	return e

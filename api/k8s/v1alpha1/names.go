@@ -1,0 +1,44 @@
+package v1alpha1
+
+import (
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Names that several components rely on.
+const (
+	// DefaultInstanceType is the type of jobs that name none; it exists also where no such object does.
+	DefaultInstanceType = "defaultinstancetype"
+	// LabelJobID is on every object of a job; its value is the 32-hex job id.
+	LabelJobID = "amlarc.azureml.com/job-id"
+	// LabelRank is on every pod of a job: its 0-based rank.
+	LabelRank = batchv1.JobCompletionIndexAnnotation
+	// AgentNamespace is where the agent runs.
+	AgentNamespace = "azure-arc"
+	// RunSecretSuffix follows the job id in the name of the Secret that a job's pods read.
+	RunSecretSuffix = "-runtoken-secrets"
+)
+
+// Terminal says that a job's state never changes again.
+func (s AmlJobStatus) Terminal() bool {
+	return s.State == "Completed" || s.State == "Failed" || s.State == "Canceled"
+}
+
+// ReservedNamespace says that a namespace holds the cluster's own parts or Fairlead's, so that no job may run there. release is the
+// namespace of the extension.
+func ReservedNamespace(name, release string) bool {
+	switch name {
+	case release, AgentNamespace, "kube-system", "kube-public", corev1.NamespaceNodeLease:
+		return true
+	}
+	return false
+}
+
+// ImplicitDefault is the reference's default instance type, used where no object of that name is made.
+func ImplicitDefault() InstanceTypeSpec {
+	return InstanceTypeSpec{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("2Gi")},
+		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("2Gi")},
+	}}
+}
