@@ -74,7 +74,7 @@ func decide(w world) decision {
 	case w.jobSet == nil:
 		w.gone(&d)
 	case condition(w.jobSet, jobset.JobSetCompleted):
-		w.end(&d, verdict{state: StateCompleted})
+		w.end(&d, w.success())
 	case w.jobSet.DeletionTimestamp != nil: // its pods fail because they are told to end: that says nothing
 		w.deleting(&d)
 	case condition(w.jobSet, jobset.JobSetFailed):
@@ -208,6 +208,17 @@ const podTerminating = "Terminating"
 type verdict struct {
 	state, reason, message string
 	exitCode               *int32
+}
+
+// success is Completed, with a reason where a pod has something to say although its command succeeded (a log that is not whole).
+func (w world) success() verdict {
+	v := verdict{state: StateCompleted}
+	for _, p := range w.pods {
+		if c := mainState(p); c != nil && c.result != nil && c.result.Code != "" {
+			v.reason, v.message = c.result.Code, c.result.Message
+		}
+	}
+	return v
 }
 
 func (w world) end(d *decision, v verdict) {

@@ -129,6 +129,8 @@ func TestDecide(t *testing.T) {
 		"ended by the backstop": {world{job: aJob(limited(60, -200), created, inState(StateRunning), because(ReasonTimeout))},
 			want{StateFailed, ReasonTimeout, []string{"60 s"}, -1, actNone, 0}},
 
+		"completed, log not whole": {world{job: aJob(), jobSet: aJobSet(has(jobset.JobSetCompleted)), pods: []corev1.Pod{aPod(0, ended(0, "Completed", 9, word("Done", "LogLost", 0)))}},
+			want{StateCompleted, "LogLost", []string{"said LogLost"}, 0, actNone, 0}},
 		"completed": {world{job: aJob(), jobSet: aJobSet(has(jobset.JobSetCompleted)), pods: []corev1.Pod{aPod(0, ended(0, "Completed", 9, nil))}}, want{StateCompleted, "", nil, 0, actNone, 0}},
 		"exit code": {world{job: aJob(), jobSet: aJobSet(failed), pods: []corev1.Pod{aPod(0, ended(3, "Error", 9, run(3)))}},
 			want{StateFailed, ReasonNonZeroExit, []string{"The command ended"}, 3, actNone, 0}},
