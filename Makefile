@@ -5,7 +5,6 @@ SHELL := /bin/bash
 export CGO_ENABLED ?= 0
 LDFLAGS := -s -w
 BINARIES := fairlead fairlead-agent fairlead-runtime
-TIMEOUT ?= 40m
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +24,9 @@ test: build cluster ## All tests, with the set-up they need (root: the local clu
 unit: ## Tests that need neither root nor the local cluster
 	go test -shuffle=on ./...
 
-race: ## Tests of the packages with concurrency under the race detector
-	CGO_ENABLED=1 go test -race -shuffle=on ./internal/controlplane/... ./internal/link/... ./internal/runtime/...
+race: ## Tests of the packages with concurrency under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
+	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/training
 
 fuzz: ## Every fuzz target for a short while each
 	scripts/fuzz
