@@ -51,20 +51,26 @@ func flatAll(items []map[string]any) []map[string]any {
 	return out
 }
 
+// clusterTarget is the session and the id of the connected cluster that a command line names.
+func (a *app) clusterTarget(t *target, name string) (*session, arm.ID, error) {
+	if err := a.inGroup(t, need{"--name/-n", name}); err != nil {
+		return nil, arm.ID{}, err
+	}
+	s, err := a.connect()
+	if err != nil {
+		return nil, arm.ID{}, err
+	}
+	id, err := s.clusterID(*t, name)
+	return s, id, err
+}
+
 func (a *app) connectedk8sShow() *cobra.Command {
 	var t target
 	var name string
 	c := a.leaf(&cobra.Command{
 		Use: "show", Short: "Show a connected cluster", Example: "  fairlead connectedk8s show -n C -g G --query connectivityStatus -o tsv",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.inGroup(&t, need{"--name/-n", name}); err != nil {
-				return err
-			}
-			s, err := a.connect()
-			if err != nil {
-				return err
-			}
-			id, err := s.clusterID(t, name)
+			s, id, err := a.clusterTarget(&t, name)
 			if err != nil {
 				return err
 			}
@@ -114,14 +120,7 @@ func (a *app) connectedk8sDelete() *cobra.Command {
 		Use: "delete", Short: "Disconnect a cluster: remove its agent and its resource",
 		Example: "  fairlead connectedk8s delete -n C -g G --yes",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.inGroup(&t, need{"--name/-n", name}); err != nil {
-				return err
-			}
-			s, err := a.connect()
-			if err != nil {
-				return err
-			}
-			id, err := s.clusterID(t, name)
+			s, id, err := a.clusterTarget(&t, name)
 			if err != nil {
 				return err
 			}

@@ -44,12 +44,18 @@ func (a *app) mlComputeAttach() *cobra.Command {
 	fs.StringVarP(&f.typ, "type", "t", "", "`type`: kubernetes")
 	fs.StringVar(&f.resourceID, "resource-id", "", "resource `id` of the cluster")
 	fs.StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs (default: default)")
+	f.bindChangeable(c)
+	return c
+}
+
+// bindChangeable adds the flags of what update may change, too.
+func (f *computeAttachFlags) bindChangeable(c *cobra.Command) {
+	fs := c.Flags()
 	fs.StringVar(&f.identity, "identity-type", "", "SystemAssigned or UserAssigned")
 	fs.StringVar(&f.users, "user-assigned-identities", "", "comma-separated `ids` of managed identities; the first is used")
 	fs.StringVar(&f.description, "description", "", "description")
 	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
 	addNoWait(c, &f.noWait)
-	return c
 }
 
 func (a *app) runAttach(ctx context.Context, f computeAttachFlags) error {
@@ -165,13 +171,8 @@ func (a *app) mlComputeUpdate() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runComputeUpdate(cmd.Context(), f) },
 	})
 	a.computeName(c, &f.target, &f.name)
-	fs := c.Flags()
-	fs.StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs")
-	fs.StringVar(&f.identity, "identity-type", "", "SystemAssigned or UserAssigned")
-	fs.StringVar(&f.users, "user-assigned-identities", "", "comma-separated `ids` of managed identities; the first is used")
-	fs.StringVar(&f.description, "description", "", "description")
-	multiVar(fs, &f.tags, "tags", "space-separated `key=value` tags")
-	addNoWait(c, &f.noWait)
+	c.Flags().StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs")
+	f.bindChangeable(c)
 	return c
 }
 
