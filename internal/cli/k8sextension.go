@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"context"
-	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,9 +11,21 @@ import (
 var extensionColumns = cols("Name=name", "ExtensionType=extensionType", "Version=version", "ProvisioningState=provisioningState",
 	"InstallState=installState", "AutoUpgradeMinorVersion=autoUpgradeMinorVersion")
 
+var extensionKind = kind{
+	api: apiExtension, columns: extensionColumns, shape: extensionShape, one: oneExtension, many: extensionsOfCluster,
+	show: help{"Show an extension and its install state",
+		"  fairlead k8s-extension show -n arcml -c C -t connectedClusters -g G --query installState -o tsv"},
+	list: help{"List a cluster's extensions", "  fairlead k8s-extension list -c C -t connectedClusters -g G -o table"},
+}
+
 func (a *app) k8sExtension() *cobra.Command {
+	remove := a.deleter(extensionKind, removal{
+		help:     help{"Remove an extension from its cluster", "  fairlead k8s-extension delete -n arcml -c C -t connectedClusters -g G --yes"},
+		question: "Are you sure you want to delete the extension '{name}' from the cluster '{parent}'?",
+		force:    "delete the resource even when the cluster does not answer",
+	})
 	return noun("k8s-extension", "Deploy extensions to clusters",
-		a.k8sExtensionCreate(), a.k8sExtensionShow(), a.k8sExtensionList(), a.k8sExtensionUpdate(), a.k8sExtensionDelete())
+		a.k8sExtensionCreate(), a.shower(extensionKind), a.lister(extensionKind), a.k8sExtensionUpdate(), remove)
 }
 
 // extensionTarget names a cluster, and perhaps an extension on it.
@@ -75,6 +84,28 @@ func extensionPath(cluster arm.ID, name string) (string, error) {
 	return id.String(), err
 }
 
+func oneExtension(a *app, c *cobra.Command) func() (place, error) {
+	var t extensionTarget
+	a.extensionFlags(c, &t, true)
+	return func() (place, error) {
+		s, cluster, err := a.cluster(&t, true)
+		if err != nil {
+			return place{}, err
+		}
+		path, err := extensionPath(cluster, t.name)
+		return place{session: s, path: path, name: t.name, parent: t.clusterName}, err
+	}
+}
+
+func extensionsOfCluster(a *app, c *cobra.Command) func() (place, error) {
+	var t extensionTarget
+	a.extensionFlags(c, &t, false)
+	return func() (place, error) {
+		s, cluster, err := a.cluster(&t, false)
+		return place{session: s, path: extensionsPath(cluster)}, err
+	}
+}
+
 // extensionShape is the flat form of the reference, which also answers with installState.
 func extensionShape(r map[string]any) map[string]any {
 	out := flat(r)
@@ -89,162 +120,4 @@ func extensionShape(r map[string]any) map[string]any {
 		}
 	}
 	return out
-}
-
-func (a *app) k8sExtensionShow() *cobra.Command {
-	var t extensionTarget
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show an extension and its install state",
-		Example: "  fairlead k8s-extension show -n arcml -c C -t connectedClusters -g G --query installState -o tsv",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, cluster, err := a.cluster(&t, true)
-			if err != nil {
-				return err
-			}
-			path, err := extensionPath(cluster, t.name)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), path, apiExtension)
-			if err != nil {
-				return err
-			}
-			return a.print(extensionShape(got), extensionColumns...)
-		},
-	})
-	a.extensionFlags(c, &t, true)
-	return c
-}
-
-func (a *app) k8sExtensionList() *cobra.Command {
-	var t extensionTarget
-	c := a.leaf(&cobra.Command{
-		Use: "list", Short: "List a cluster's extensions", Example: "  fairlead k8s-extension list -c C -t connectedClusters -g G -o table",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, cluster, err := a.cluster(&t, false)
-			if err != nil {
-				return err
-			}
-			items, err := s.List(cmd.Context(), extensionsPath(cluster), url.Values{"api-version": {apiExtension}}, 0)
-			if err != nil {
-				return err
-			}
-			for i := range items {
-				items[i] = extensionShape(items[i])
-			}
-			return a.print(items, extensionColumns...)
-		},
-	})
-	a.extensionFlags(c, &t, false)
-	return c
-}
-
-func (a *app) k8sExtensionDelete() *cobra.Command {
-	var t extensionTarget
-	var yes, force, noWait bool
-	c := a.leaf(&cobra.Command{
-		Use: "delete", Short: "Remove an extension from its cluster", Example: "  fairlead k8s-extension delete -n arcml -c C -t connectedClusters -g G --yes",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, cluster, err := a.cluster(&t, true)
-			if err != nil {
-				return err
-			}
-			path, err := extensionPath(cluster, t.name)
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, "Are you sure you want to delete the extension '"+t.name+"' from the cluster '"+t.clusterName+"'?"); err != nil {
-				return err
-			}
-			q := url.Values{}
-			if force {
-				q.Set("forceDelete", "true")
-			}
-			return s.remove(cmd.Context(), path, apiExtension, q, noWait)
-		},
-	})
-	a.extensionFlags(c, &t, true)
-	c.Flags().BoolVar(&force, "force", false, "delete the resource even when the cluster does not answer")
-	addYes(c, &yes)
-	addNoWait(c, &noWait)
-	return c
-}
-
-type extensionUpdateFlags struct {
-	extensionTarget
-	config, protected                []string
-	version, releaseTrain, autoMinor string
-	yes, noWait                      bool
-}
-
-func (a *app) k8sExtensionUpdate() *cobra.Command {
-	var f extensionUpdateFlags
-	c := a.leaf(&cobra.Command{
-		Use: "update", Short: "Change an extension's settings or version",
-		Long:    `Change an extension. Settings that are given are merged into those it has; protected settings are replaced as a whole.`,
-		Example: "  fairlead k8s-extension update -n arcml -c C -t connectedClusters -g G --config enableInference=True allowInsecureConnections=True --yes",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runExtensionUpdate(cmd.Context(), f) },
-	})
-	a.extensionFlags(c, &f.extensionTarget, true)
-	configFlags(c, &f.config, &f.protected)
-	c.Flags().StringVar(&f.version, "version", "", "`version` to pin to")
-	c.Flags().StringVar(&f.releaseTrain, "release-train", "", "release `train`")
-	c.Flags().StringVar(&f.autoMinor, "auto-upgrade-minor-version", "", "`true` or false: follow minor versions")
-	addYes(c, &f.yes)
-	addNoWait(c, &f.noWait)
-	return c
-}
-
-func (a *app) runExtensionUpdate(ctx context.Context, f extensionUpdateFlags) error {
-	settings, protected, err := a.extensionSettings(f.config, f.protected)
-	if err != nil {
-		return err
-	}
-	props := map[string]any{}
-	if err := versionProps(props, f.version, f.releaseTrain, f.autoMinor); err != nil {
-		return err
-	}
-	if len(settings) > 0 {
-		props["configurationSettings"] = settings
-	}
-	if len(protected) > 0 {
-		props["configurationProtectedSettings"] = protected
-	}
-	if len(props) == 0 {
-		return usagef("nothing to change: give --config, --config-protected, --version, --release-train or --auto-upgrade-minor-version")
-	}
-	s, cluster, err := a.cluster(&f.extensionTarget, true)
-	if err != nil {
-		return err
-	}
-	path, err := extensionPath(cluster, f.name)
-	if err != nil {
-		return err
-	}
-	if what := impact(settings); what != "" {
-		if err := a.confirm(f.yes, "The following configuration update will IMPACT your active Machine Learning workload: "+what+". Proceed?"); err != nil {
-			return err
-		}
-	}
-	got, err := s.send(ctx, http.MethodPatch, path, apiExtension, map[string]any{"properties": props}, f.noWait, "Updating")
-	if err != nil {
-		return err
-	}
-	return a.print(extensionShape(got), extensionColumns...)
-}
-
-// impact names the settings of an update that disturb running jobs or endpoints.
-func impact(settings map[string]string) string {
-	var out []string
-	for _, k := range []string{"enableTraining", "enableInference", "installNvidiaDevicePlugin"} {
-		if strings.EqualFold(settings[k], "false") {
-			out = append(out, k+"=False")
-		}
-	}
-	for _, k := range []string{"allowInsecureConnections", "inferenceRouterServiceType", "internalLoadBalancerProvider", "sslCname"} {
-		if v, ok := settings[k]; ok {
-			out = append(out, k+"="+v)
-		}
-	}
-	return strings.Join(out, ", ")
 }

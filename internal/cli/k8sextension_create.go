@@ -2,15 +2,14 @@ package cli
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 )
 
 const mlExtensionType = "Microsoft.AzureML.Kubernetes"
@@ -19,7 +18,7 @@ type extensionCreateFlags struct {
 	extensionTarget
 	extensionType, scope, releaseNamespace, targetNamespace string
 	version, releaseTrain, autoMinor                        string
-	config, protected                                       []string
+	settings                                                settingsFlags
 	noWait                                                  bool
 }
 
@@ -27,6 +26,7 @@ func (a *app) k8sExtensionCreate() *cobra.Command {
 	var f extensionCreateFlags
 	c := a.leaf(&cobra.Command{
 		Use: "create", Short: "Deploy an extension to a cluster",
+		Long: "Deploy an extension to a cluster.\n\n" + extensionsettings.Help() + "\nThose that clients add by themselves, and what goes together: docs/guides/extension-settings.md.",
 		Example: `  fairlead k8s-extension create --name arcml --extension-type Microsoft.AzureML.Kubernetes --config enableTraining=True \
     --cluster-type connectedClusters --cluster-name C --resource-group G --scope cluster
   fairlead k8s-extension create --name arcml --extension-type Microsoft.AzureML.Kubernetes --cluster-type connectedClusters --cluster-name C \
@@ -34,7 +34,7 @@ func (a *app) k8sExtensionCreate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runExtensionCreate(cmd.Context(), f) },
 	})
 	a.extensionFlags(c, &f.extensionTarget, true)
-	configFlags(c, &f.config, &f.protected)
+	f.settings.register(c)
 	fs := c.Flags()
 	fs.StringVar(&f.extensionType, "extension-type", "", "`type`, Microsoft.AzureML.Kubernetes")
 	fs.StringVar(&f.scope, "scope", "cluster", "`scope`: cluster")
@@ -46,19 +46,6 @@ func (a *app) k8sExtensionCreate() *cobra.Command {
 	fs.StringVar(&f.autoMinor, "auto-upgrade", "", "same as --auto-upgrade-minor-version")
 	addNoWait(c, &f.noWait)
 	return c
-}
-
-// configFlags defines both spellings of the settings flags.
-func configFlags(c *cobra.Command, config, protected *[]string) {
-	for _, n := range []string{"configuration-settings", "config", "config-settings"} {
-		multiVar(c.Flags(), config, n, "space-separated `key=value` settings")
-	}
-	for _, n := range []string{"configuration-protected-settings", "config-protected", "config-protected-settings"} {
-		multiVar(c.Flags(), protected, n, "space-separated `key=value` settings that are kept secret; sslCertPemFile and sslKeyPemFile are files here")
-	}
-	for _, n := range []string{"config-settings", "config-protected-settings"} {
-		_ = c.Flags().MarkHidden(n)
-	}
 }
 
 func (a *app) runExtensionCreate(ctx context.Context, f extensionCreateFlags) error {
@@ -78,21 +65,21 @@ func (a *app) runExtensionCreate(ctx context.Context, f extensionCreateFlags) er
 	if !strings.EqualFold(f.extensionType, mlExtensionType) {
 		return usagef("argument --extension-type: %q is not known; there is %s", f.extensionType, mlExtensionType)
 	}
-	settings, protected, err := a.extensionSettings(f.config, f.protected)
+	settings, err := a.readSettings(f.settings)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkSettings(settings, protected), versionProps(map[string]any{}, f.version, f.releaseTrain, f.autoMinor)); err != nil {
+	if err := errors.Join(a.checkSettings(settings, settings, extensionsettings.Options{}), versionProps(map[string]any{}, f.version, f.releaseTrain, f.autoMinor)); err != nil {
 		return err
 	}
 	s, cluster, err := a.cluster(&f.extensionTarget, true)
 	if err != nil {
 		return err
 	}
-	return a.createExtension(ctx, s, cluster, f, settings, protected)
+	return a.createExtension(ctx, s, cluster, f, settings)
 }
 
-func (a *app) createExtension(ctx context.Context, s *session, cluster arm.ID, f extensionCreateFlags, settings, protected map[string]string) error {
+func (a *app) createExtension(ctx context.Context, s *session, cluster arm.ID, f extensionCreateFlags, settings extensionsettings.Settings) error {
 	path, err := extensionPath(cluster, f.name)
 	if err != nil {
 		return err
@@ -111,8 +98,8 @@ func (a *app) createExtension(ctx context.Context, s *session, cluster arm.ID, f
 	props := map[string]any{
 		"extensionType": f.extensionType, "autoUpgradeMinorVersion": true, "releaseTrain": "stable",
 		"scope":                          map[string]any{"cluster": map[string]any{"releaseNamespace": ns}},
-		"configurationSettings":          settings,
-		"configurationProtectedSettings": protected,
+		"configurationSettings":          settings.Plain,
+		"configurationProtectedSettings": settings.Protected,
 	}
 	if err := versionProps(props, f.version, f.releaseTrain, f.autoMinor); err != nil {
 		return err
@@ -126,15 +113,15 @@ func (a *app) createExtension(ctx context.Context, s *session, cluster arm.ID, f
 }
 
 // adapt sets what follows from the cluster: one router on small clusters, OpenShift where it is one.
-func (a *app) adapt(settings map[string]string, cluster map[string]any) {
+func (a *app) adapt(settings extensionsettings.Settings, cluster map[string]any) {
 	nodes, known := sub(cluster, "properties")["totalNodeCount"].(float64)
-	ha := settings["inferenceRouterHA"] + settings["inferenceLoadBalancerHA"]
-	if isTrue(settings["enableInference"]) && known && nodes > 0 && nodes < 3 && ha == "" {
-		settings["inferenceRouterHA"] = "false"
-		a.warn("the cluster has %d nodes, fewer than 3: the inference router gets one replica (inferenceRouterHA=false)", int(nodes))
+	ha := settings.Plain["inferenceRouterHA"] + settings.Plain["inferenceLoadBalancerHA"]
+	if settings.On("enableInference") && known && nodes > 0 && nodes < 3 && ha == "" {
+		settings.Plain["inferenceRouterHA"] = "False"
+		a.warn("the cluster has %d nodes, fewer than 3: the inference router gets one replica (inferenceRouterHA=False)", int(nodes))
 	}
-	if strings.EqualFold(text(cluster, "properties", "distribution"), "openshift") && settings["openshift"] == "" {
-		settings["openshift"] = "true"
+	if strings.EqualFold(text(cluster, "properties", "distribution"), "openshift") && settings.Plain["openshift"] == "" {
+		settings.Plain["openshift"] = "True"
 	}
 }
 
@@ -158,104 +145,4 @@ func versionProps(props map[string]any, version, train, autoMinor string) error 
 		props["version"] = version
 	}
 	return nil
-}
-
-// extensionSettings reads both maps, corrects known misspellings of the reference's own pages and reads the PEM files.
-func (a *app) extensionSettings(config, protectedTexts []string) (settings, protected map[string]string, err error) {
-	if settings, err = keyValues("--config/--configuration-settings", config); err != nil {
-		return nil, nil, err
-	}
-	if protected, err = keyValues("--config-protected/--configuration-protected-settings", protectedTexts); err != nil {
-		return nil, nil, err
-	}
-	for k := range settings {
-		if _, both := protected[k]; both {
-			return nil, nil, usagef("Duplicate keys found. %q is in both --config and --config-protected", k)
-		}
-	}
-	if strings.EqualFold(settings["allowInsecureConnections"], "Ture") {
-		a.warn("reading allowInsecureConnections=%s as True", settings["allowInsecureConnections"])
-		settings["allowInsecureConnections"] = "True"
-	}
-	return settings, protected, readPEMs(protected)
-}
-
-// readPEMs replaces the two file names by what the chart takes: base64 of the files' contents.
-func readPEMs(protected map[string]string) error {
-	for _, wrong := range []string{"ssKeyPMFile", "sslKeyPMFile", "ssKeyPemFile"} {
-		if _, ok := protected[wrong]; ok {
-			return usagef("argument --config-protected: %q is not a setting; did you mean \"sslKeyPemFile\"?", wrong)
-		}
-	}
-	cert, hasCert := protected["sslCertPemFile"]
-	key, hasKey := protected["sslKeyPemFile"]
-	if hasCert != hasKey {
-		return usagef("argument --config-protected: sslCertPemFile and sslKeyPemFile belong together; give both")
-	}
-	for _, file := range []struct{ setting, name, path, want string }{
-		{"scoringFe.sslCert", "sslCertPemFile", cert, "CERTIFICATE"}, {"scoringFe.sslKey", "sslKeyPemFile", key, "PRIVATE KEY"},
-	} {
-		if !hasCert {
-			break
-		}
-		data, err := os.ReadFile(file.path)
-		if err != nil {
-			return usagef("argument --config-protected: %s: %v", file.name, err)
-		}
-		if !strings.Contains(string(data), file.want+"-----") {
-			return usagef("argument --config-protected: %s: %q holds no PEM %s", file.name, file.path, strings.ToLower(file.want))
-		}
-		if strings.Contains(string(data), "ENCRYPTED") {
-			return usagef("argument --config-protected: %s: %q is protected by a passphrase, which is not supported; write it without one (openssl pkey -in key.pem -out plain.pem)", file.name, file.path)
-		}
-		protected[file.setting] = base64.StdEncoding.EncodeToString(data)
-	}
-	delete(protected, "sslCertPemFile")
-	delete(protected, "sslKeyPemFile")
-	return nil
-}
-
-func isTrue(s string) bool { return strings.EqualFold(s, "true") }
-
-// checkSettings refuses what the reference's command line refuses before anything is sent.
-func checkSettings(settings, protected map[string]string) error {
-	for _, k := range []string{"enableTraining", "enableInference", "allowInsecureConnections", "privateEndpointNodeport", "privateEndpointILB",
-		"inferenceLoadBalancerHA", "inferenceRouterHA", "installNvidiaDevicePlugin", "logAnalyticsWS", "openshift"} {
-		if v := settings[k]; v != "" && !strings.EqualFold(v, "true") && !strings.EqualFold(v, "false") {
-			return usagef("argument --config: %s=%s: must be True or False", k, v)
-		}
-	}
-	training, inference := isTrue(settings["enableTraining"]), isTrue(settings["enableInference"])
-	if !training && !inference {
-		return usagef("To create %s extension, either enable Machine Learning training or inference by specifying "+
-			"'--configuration-settings enableTraining=true' or '--configuration-settings enableInference=true'.", mlExtensionType)
-	}
-	if !inference {
-		return nil
-	}
-	if isTrue(settings["privateEndpointNodeport"]) && isTrue(settings["privateEndpointILB"]) {
-		return usagef("privateEndpointNodeport and privateEndpointILB are mutually exclusive; set one of them")
-	}
-	if strings.EqualFold(settings["inferenceRouterServiceType"], "nodePort") && settings["internalLoadBalancerProvider"] != "" {
-		return usagef("When using nodePort as inferenceRouterServiceType, no need to specify internalLoadBalancerProvider.")
-	}
-	if t := settings["inferenceRouterServiceType"]; t != "" && !oneOf(t, "clusterIP", "nodePort", "loadBalancer") {
-		return usagef("To use inference, please specify inferenceRouterServiceType=ClusterIP or inferenceRouterServiceType=NodePort or " +
-			"inferenceRouterServiceType=LoadBalancer in --configuration-settings and also set internalLoadBalancerProvider=azure if your aks only supports internal load balancer.")
-	}
-	if protected["scoringFe.sslCert"] == "" && settings["sslSecret"] == "" && !isTrue(settings["allowInsecureConnections"]) {
-		return usagef("To enable HTTPs endpoint, either provide sslCertPemFile and sslKeyPemFile to --configuration-protected-settings, or " +
-			"provide sslSecret(kubernetes secret name) in --configuration-settings containing both ssl cert and ssl key under azureml namespace. " +
-			"Otherwise, to enable HTTP endpoint, explicitly set allowInsecureConnections=true.")
-	}
-	return nil
-}
-
-func oneOf(s string, allowed ...string) bool {
-	for _, a := range allowed {
-		if strings.EqualFold(a, s) {
-			return true
-		}
-	}
-	return false
 }

@@ -99,7 +99,7 @@ func (r *running) lab(tok, setting string) (ws, agent string, told link.Extensio
 	r.observe(agent, link.KeyNodes, link.NodesStatus{Namespaces: []string{"default"}, InstanceTypes: []link.InstanceType{{Name: "defaultinstancetype", Requests: small, Limits: small}}})
 
 	ext := edge + "/providers/Microsoft.KubernetesConfiguration/extensions/ml"
-	r.must(201, "PUT", ext, tok, `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":true},"configurationProtectedSettings":{"proxy.password":"`+setting+`"}}}`)
+	r.must(201, "PUT", ext, tok, `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":true},"configurationProtectedSettings":{"servicebus.connectionString":"`+setting+`"}}}`)
 	if err := json.Unmarshal(r.desiredUntil(agent, "extension/ml")["extension/ml"], &told); err != nil {
 		r.t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestSecretsAtRest(t *testing.T) {
 	tok := r.adminToken()
 	const setting = "correct-horse-battery-staple"
 	ws, agent, told := r.lab(tok, setting)
-	if told.ProtectedSettings["proxy.password"] != setting {
+	if told.ProtectedSettings["servicebus.connectionString"] != setting {
 		t.Errorf("the cluster was told %+v", told)
 	}
 	r.must(201, "PUT", ws+"/jobs/j", tok, `{"properties":{"jobType":"Command","command":"true","environmentId":"azureml:e:1","computeId":"k8s"}}`)

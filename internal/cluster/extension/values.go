@@ -1,84 +1,20 @@
 package extension
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 )
 
-// values turns configuration settings ("scoringFe.serviceType.nodePort": "True") into chart values over the given
-// defaults. A dot separates levels and "\." stands for a dot in a name; below nodeSelector everything is one name, because
-// label keys have dots. Values stay strings.
+// values turns configuration settings into chart values over the given defaults. The settings are checked again, because whoever
+// wrote them may know other ones than this agent; dates of certificates are not, because an agent that restarts must find an
+// extension whose certificate has expired as valid as it was.
 func values(defaults map[string]any, settings, protected map[string]string) (map[string]any, error) {
+	s := extensionsettings.Settings{Plain: settings, Protected: protected}
+	if err := s.Validate(extensionsettings.Options{}).Err(); err != nil {
+		return nil, err
+	}
 	out := clone(defaults)
-	all := maps.Clone(settings)
-	if all == nil {
-		all = map[string]string{}
-	}
-	for key, value := range protected {
-		if _, twice := all[key]; twice {
-			return nil, fmt.Errorf("Duplicate keys found. Setting %q is in both configurationSettings and configurationProtectedSettings; keep one", key) //nolint:staticcheck // begins as the reference's text does
-		}
-		all[key] = value
-	}
-	given := map[string]any{}
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		path, err := splitKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("setting %q: %w", key, err)
-		}
-		if err := set(given, path, all[key]); err != nil {
-			return nil, fmt.Errorf("setting %q: %w", key, err)
-		}
-	}
-	merge(out, given)
+	merge(out, s.Values())
 	return out, nil
-}
-
-// splitKey splits a setting's key into the names of its levels.
-func splitKey(key string) ([]string, error) {
-	var path []string
-	var name strings.Builder
-	for i := 0; i < len(key); i++ {
-		switch {
-		case key[i] == '\\' && i+1 < len(key) && key[i+1] == '.':
-			name.WriteByte('.')
-			i++
-		case key[i] == '.' && (len(path) == 0 || path[0] != "nodeSelector"):
-			path = append(path, name.String())
-			name.Reset()
-		default:
-			name.WriteByte(key[i])
-		}
-	}
-	path = append(path, name.String())
-	if slices.Contains(path, "") {
-		return nil, errors.New(`a part of the key is empty; separate levels by one dot, and write "\." for a dot in a name`)
-	}
-	return path, nil
-}
-
-func set(values map[string]any, path []string, value string) error {
-	for i, name := range path[:len(path)-1] {
-		next, ok := values[name]
-		if !ok {
-			next = map[string]any{}
-			values[name] = next
-		}
-		level, ok := next.(map[string]any)
-		if !ok {
-			return fmt.Errorf("setting %q has a value of its own; give either it or settings below it", strings.Join(path[:i+1], "."))
-		}
-		values = level
-	}
-	last := path[len(path)-1]
-	if _, taken := values[last]; taken {
-		return fmt.Errorf("setting %q is given twice, or has settings below it", strings.Join(path, "."))
-	}
-	values[last] = value
-	return nil
 }
 
 // merge writes from over into, level by level; a value of from wins.

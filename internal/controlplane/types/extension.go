@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/scan"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -30,13 +31,14 @@ func extension(d Deps) *resource.Type {
 		NameRule:    regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,51}[A-Za-z0-9])?$`),
 		NameHelp:    "1 to 53 letters, digits and hyphens, beginning and ending with a letter or digit",
 		Async:       true,
+		Patch:       patchExtension,
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitExtension(ctx, d, p)
 		},
 		Remove: removeExtension,
 		Show: func(_ context.Context, _ store.Reader, _ store.Record, body map[string]any) error {
 			if props, ok := body["properties"].(map[string]any); ok {
-				delete(props, "configurationProtectedSettings")
+				delete(props, protectedSettings)
 			}
 			return nil
 		},
@@ -60,6 +62,7 @@ func admitExtension(ctx context.Context, d Deps, p *resource.Put) error {
 		return err
 	}
 	restore(props, old, "installState", "statuses", "errorInfo", "currentVersion", "packageUri", "customLocationSettings")
+	noProtected(props)
 	var e kubernetesconfiguration.ExtensionProperties
 	if err := decode(props, &e); err != nil {
 		return err
@@ -67,20 +70,24 @@ func admitExtension(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := checkExtension(ctx, p, &e); err != nil {
 		return err
 	}
-	protected, err := protectedSettings(d, p, e.ConfigurationProtectedSettings)
+	protected, err := keepProtected(d, p, e.ConfigurationProtectedSettings)
 	if err != nil {
 		return err
 	}
-	settings, err := stringMap("properties.configurationSettings", e.ConfigurationSettings)
+	settings, err := texts(e.ConfigurationSettings, false)
 	if err != nil {
 		return err
 	}
-	if err := checkSettings(settings, protected); err != nil {
+	var o extensionsettings.Options
+	if e.ConfigurationProtectedSettings != nil {
+		o.Now = d.Clock()
+	}
+	if err := checkSettings(extensionsettings.Settings{Plain: settings, Protected: protected}, o); err != nil {
 		return err
 	}
 	e.ConfigurationSettings = anyMap(settings)
 	e.ConfigurationProtectedSettings = nil
-	delete(props, "configurationProtectedSettings")
+	delete(props, protectedSettings)
 	e.InstallState = link.ExtensionPending
 	e.Statuses, e.ErrorInfo = nil, nil
 	props["statuses"], props["errorInfo"] = []any{}, nil
@@ -145,13 +152,13 @@ func checkNamespace(target, ns string) error {
 	return nil
 }
 
-// protectedSettings seals new protected settings into the record and returns those in force. They are replaced as a
+// keepProtected seals new protected settings into the record and returns those in force. They are replaced as a
 // whole; a body without them keeps the stored ones, since no client can read them to send them again.
-func protectedSettings(d Deps, p *resource.Put, given map[string]any) (map[string]string, error) {
+func keepProtected(d Deps, p *resource.Put, given map[string]any) (map[string]string, error) {
 	if given == nil {
 		return openSettings(d, p.Old)
 	}
-	m, err := stringMap("properties.configurationProtectedSettings", given)
+	m, err := texts(given, true)
 	if err != nil {
 		return nil, err
 	}
@@ -180,29 +187,6 @@ func openSettings(d Deps, old *store.Record) (map[string]string, error) {
 	return m, nil
 }
 
-// stringMap turns JSON booleans and numbers into strings, as the reference does; a null is left out.
-func stringMap(target string, in map[string]any) (map[string]string, error) {
-	out := make(map[string]string, len(in))
-	for k, v := range in {
-		switch v := v.(type) {
-		case nil:
-		case string:
-			out[k] = v
-		case bool:
-			out[k] = map[bool]string{true: "True", false: "False"}[v]
-		case float64, json.Number:
-			raw, err := json.Marshal(v)
-			if err != nil {
-				return nil, fmt.Errorf("encoding %s: %w", k, err)
-			}
-			out[k] = string(raw)
-		default:
-			return nil, arm.Invalid(target+"."+k, "%s.%s is %s; settings are strings, numbers or booleans. Write nested settings as dotted names (a.b=c).", target, k, jsonKind(v))
-		}
-	}
-	return out, nil
-}
-
 func anyMap(in map[string]string) map[string]any {
 	out := make(map[string]any, len(in))
 	for k, v := range in {
@@ -225,7 +209,7 @@ func desireExtension(ctx context.Context, d Deps, p *resource.Put, e kubernetesc
 		return fmt.Errorf("encoding state of %s: %w", p.ID.Key(), err)
 	}
 	name := strings.ToLower(p.ID.Name())
-	raw, err := json.Marshal(link.Extension{Name: name, ExtensionType: azureMLType, Version: e.Version,
+	raw, err := json.Marshal(link.Extension{Name: name, ExtensionType: azureMLType, Version: e.Version, Pinned: !*e.AutoUpgradeMinorVersion,
 		ReleaseNamespace: e.Scope.Cluster.ReleaseNamespace, Generation: in.Generation, Settings: settings, ProtectedSettings: protected})
 	if err != nil {
 		return fmt.Errorf("encoding extension %s: %w", name, err)

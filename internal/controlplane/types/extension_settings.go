@@ -1,63 +1,85 @@
 package types
 
 import (
-	"slices"
-	"strconv"
-	"strings"
+	"encoding/json"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/engine"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 )
 
-const settingsTarget = "properties.configurationSettings"
+const (
+	plainSettings     = "configurationSettings"
+	protectedSettings = "configurationProtectedSettings"
+)
 
-// booleanSettings are the settings of both vocabularies that are true or false.
-var booleanSettings = []string{"enableTraining", "enableInference", "allowInsecureConnections", "logAnalyticsWS",
-	"installNvidiaDevicePlugin", "installPromOp", "installVolcano", "installDcgmExporter", "inferenceRouterHA",
-	"inferenceLoadBalancerHA", "privateEndpointNodeport", "privateEndpointILB", "openshift"}
-
-// checkSettings applies the rules of the two vocabularies (2021 preview and GA). Settings it does not know go to the chart.
-func checkSettings(settings, protected map[string]string) error {
-	for k := range settings {
-		if _, both := protected[k]; both {
-			return arm.Invalid(settingsTarget+"."+k, "Duplicate keys found. %s is in configurationSettings and in configurationProtectedSettings; give it in one of them.", k)
-		}
-	}
-	for _, k := range booleanSettings {
-		v, given := settings[k]
-		if _, err := strconv.ParseBool(strings.ToLower(v)); given && err != nil {
-			return arm.Invalid(settingsTarget+"."+k, "%s is %q; it must be True or False.", k, v)
-		}
-	}
-	if on(settings, "privateEndpointNodeport") && on(settings, "privateEndpointILB") {
-		return arm.Errorf(400, "MutuallyExclusive", "Specify only one of privateEndpointNodeport and privateEndpointILB.")
-	}
-	if err := checkRouterService(settings); err != nil {
+// checkSettings refuses what is wrong with an extension's settings.
+func checkSettings(s extensionsettings.Settings, o extensionsettings.Options) error {
+	if err := refuse(s.Validate(o)); err != nil {
 		return err
 	}
-	if on(settings, "enableInference") {
-		return arm.Invalid(settingsTarget+".enableInference", "enableInference is %q, but inference is not available in this release. Set enableTraining=true and leave enableInference out.", settings["enableInference"])
-	}
-	if !on(settings, "enableTraining") {
-		return arm.Invalid(settingsTarget+".enableTraining", "To create Microsoft.AzureML.Kubernetes extension, either enable Machine Learning training or inference by specifying "+
-			"'--configuration-settings enableTraining=true' or '--configuration-settings enableInference=true'. (Inference is not available in this release.)")
-	}
-	return nil
+	return refuseInference(s)
 }
 
-func checkRouterService(settings map[string]string) error {
-	typ, given := settings["inferenceRouterServiceType"]
-	if given && !slices.Contains([]string{"clusterip", "nodeport", "loadbalancer"}, strings.ToLower(typ)) {
-		return arm.Invalid(settingsTarget+".inferenceRouterServiceType", "inferenceRouterServiceType is %q. To use inference, please specify inferenceRouterServiceType=ClusterIP or "+
-			"inferenceRouterServiceType=NodePort or inferenceRouterServiceType=LoadBalancer in --configuration-settings and also set internalLoadBalancerProvider=azure if your aks only supports internal load balancer.", typ)
-	}
-	if strings.EqualFold(typ, "nodePort") && settings["internalLoadBalancerProvider"] != "" {
-		return arm.Invalid(settingsTarget+".internalLoadBalancerProvider", "When using nodePort as inferenceRouterServiceType, no need to specify internalLoadBalancerProvider.")
-	}
-	return nil
+// texts are settings as they are kept.
+func texts(values map[string]any, protected bool) (map[string]string, error) {
+	out, problems := extensionsettings.Texts(values, protected)
+	return out, refuse(problems)
 }
 
-// on reports whether a boolean setting is true.
-func on(settings map[string]string, key string) bool {
-	v, err := strconv.ParseBool(strings.ToLower(settings[key]))
-	return err == nil && v
+// refuse says the first problem by itself and the others as details.
+func refuse(problems extensionsettings.Problems) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	refusal := refusalOf(problems[0])
+	for _, p := range problems[1:] {
+		refusal.Details = append(refusal.Details, *refusalOf(p))
+	}
+	return refusal
+}
+
+func refusalOf(p extensionsettings.Problem) *arm.Error {
+	in := plainSettings
+	if p.Protected {
+		in = protectedSettings
+	}
+	e := arm.Invalid("properties."+in+"."+p.Key, "%s", p.Error())
+	if p.Exclusive {
+		e.Code = "MutuallyExclusive"
+	}
+	return e
+}
+
+// refuseInference is the one place that says that this release has no inference.
+func refuseInference(s extensionsettings.Settings) error {
+	if !s.On("enableInference") {
+		return nil
+	}
+	return arm.Invalid("properties."+plainSettings+".enableInference",
+		"enableInference is %q, but inference is not available in this release. Set enableTraining=true and leave enableInference out.", s.Plain["enableInference"])
+}
+
+// patchExtension is the usual merge, but that node selectors stay.
+func patchExtension(old, patch json.RawMessage) (json.RawMessage, error) {
+	var body struct {
+		Properties struct {
+			ConfigurationSettings map[string]any `json:"configurationSettings"`
+		} `json:"properties"`
+	}
+	if json.Unmarshal(patch, &body) == nil { // what is of another form is refused with everybody's else
+		for key, value := range body.Properties.ConfigurationSettings {
+			if p := extensionsettings.CheckRemoval(key); value == nil && p != nil {
+				return nil, refusalOf(*p)
+			}
+		}
+	}
+	return engine.MergeEnvelope(old, patch)
+}
+
+// noProtected turns the empty text that templates send for "none" into what it means.
+func noProtected(props map[string]any) {
+	if props[protectedSettings] == "" {
+		props[protectedSettings] = map[string]any{}
+	}
 }

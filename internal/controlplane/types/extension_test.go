@@ -2,11 +2,15 @@ package types_test
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -22,13 +26,13 @@ func TestExtensionRefused(t *testing.T) {
 		"release namespace": {`"scope":{"cluster":{"releaseNamespace":"A_b"}}`, "properties.scope.cluster.releaseNamespace", `"A_b"`},
 		"pinned and auto":   {`"autoUpgradeMinorVersion":true,"version":"1.0.0"`, "properties.version", "To pin to specific version"},
 		"nothing enabled":   {`"configurationSettings":{}`, settings + ".enableTraining", "either enable Machine Learning training or inference"},
-		"inference":         {`"configurationSettings":{"enableTraining":"true","enableInference":"true"}`, settings + ".enableInference", "not available in this release"},
-		"boolean":           {`"configurationSettings":{"enableTraining":"yes please"}`, settings + ".enableTraining", `"yes please"; it must be True or False`},
+		"inference":         {`"configurationSettings":{"enableTraining":"true","enableInference":"true","allowInsecureConnections":"true"}`, settings + ".enableInference", "not available in this release"},
+		"boolean":           {`"configurationSettings":{"enableTraining":"yes please"}`, settings + ".enableTraining", `"yes please" is not True or False`},
 		"nested":            {`"configurationSettings":{"a":{"b":1}}`, settings + ".a", "dotted names"},
-		"duplicate":         {`"configurationSettings":{"enableTraining":"true","k":"1"},"configurationProtectedSettings":{"k":"2"}`, settings + ".k", "Duplicate keys found."},
+		"duplicate":         {`"configurationSettings":{"enableTraining":"true","location":"1"},"configurationProtectedSettings":{"location":"2"}`, settings + ".location", "Duplicate keys found."},
 		"service type":      {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"x"}`, settings + ".inferenceRouterServiceType", "please specify inferenceRouterServiceType"},
 		"node port and ILB": {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"NodePort","internalLoadBalancerProvider":"azure"}`, settings + ".internalLoadBalancerProvider", "no need to specify"},
-		"both endpoints":    {`"configurationSettings":{"enableTraining":"true","privateEndpointNodeport":"true","privateEndpointILB":"true"}`, "", "only one of"},
+		"both endpoints":    {`"configurationSettings":{"enableTraining":"true","privateEndpointNodeport":"true","privateEndpointILB":"true"}`, settings + ".privateEndpointILB", "Specify either"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes",` + c.props + `}}`
@@ -42,13 +46,52 @@ func TestExtensionRefused(t *testing.T) {
 	refused(t, e.TryPut(typestest.Extension+"2", typestest.ExtensionBody), "", "already has extension arcml")
 }
 
+// TestExtensionBodies: what other clients send is taken unmodified, but for inference, which this release does not have.
+func TestExtensionBodies(t *testing.T) {
+	files, err := filepath.Glob("../../extensionsettings/testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, ".values.json") {
+			continue
+		}
+		body, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			e := typestest.New(t)
+			e.Base()
+			e.Put(typestest.Cluster, typestest.ClusterBody())
+			if !strings.Contains(file, "training") {
+				refused(t, e.TryPut(typestest.Extension, string(body)), "properties.configurationSettings.enableInference", "not available in this release")
+				return
+			}
+			e.Put(typestest.Extension, string(body))
+			e.Put(typestest.Extension, strings.Replace(string(body), `"configurationProtectedSettings": null`, `"configurationProtectedSettings": ""`, 1))
+		})
+	}
+}
+
+func TestExtensionRefusedTogether(t *testing.T) {
+	e := typestest.New(t)
+	e.Base()
+	e.Put(typestest.Cluster, typestest.ClusterBody())
+	err := e.TryPut(typestest.Extension, `{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":"x","openshift":"y"},"configurationProtectedSettings":{"zz":"1"}}}`)
+	var refusal *arm.Error
+	if !errors.As(err, &refusal) || len(refusal.Details) != 2 || refusal.Details[1].Target != "properties.configurationProtectedSettings.zz" {
+		t.Errorf("refused with %#v", err)
+	}
+}
+
 func TestExtensionDesired(t *testing.T) {
 	e := typestest.New(t)
 	e.Base()
 	e.Put(typestest.Cluster, typestest.ClusterBody())
 	e.Put(typestest.Extension, typestest.ExtensionBody)
 	want := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: e.Now().UnixMilli(),
-		Settings: map[string]string{"enableTraining": "True"}, ProtectedSettings: map[string]string{"a.key": "secret"}}
+		Settings: map[string]string{"enableTraining": "True"}, ProtectedSettings: map[string]string{"servicebus.connectionString": "secret"}}
 	check := func(what string) {
 		t.Helper()
 		var got link.Extension
@@ -73,15 +116,20 @@ func TestExtensionDesired(t *testing.T) {
 		}
 		want.Generation++
 	}
-	patch(`{"properties":{"configurationSettings":{"b":2}}}`)
-	want.Settings["b"] = "2"
+	patch(`{"properties":{"configurationSettings":{"nodeSelector.b":2}}}`)
+	want.Settings["nodeSelector.b"] = "2"
 	check("settings are merged, protected ones stay")
-	patch(`{"properties":{"configurationProtectedSettings":{"c":"secret2"}}}`)
-	want.ProtectedSettings = map[string]string{"c": "secret2"}
+	patch(`{"properties":{"configurationProtectedSettings":{"relayServerConnectionString":"secret2"}}}`)
+	want.ProtectedSettings = map[string]string{"relayServerConnectionString": "secret2"}
 	check("protected settings are replaced as a whole")
-	patch(`{"properties":{"configurationSettings":{"b":null}}}`)
-	delete(want.Settings, "b")
+	patch(`{"properties":{"configurationSettings":{"openshift":true}}}`)
+	patch(`{"properties":{"configurationSettings":{"openshift":null}}}`)
 	check("null removes a setting")
+	refused(t, e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"nodeSelector.b":null}}}`),
+		"properties.configurationSettings.nodeSelector.b", "Update operation can't remove an existed node selector, but can update or add new ones.")
+	patch(`{"properties":{"configurationProtectedSettings":""}}`)
+	want.ProtectedSettings = nil
+	check("an empty text is how templates say that there are none")
 	if got := e.Prop(typestest.Extension, "provisioningState"); got != "Updating" {
 		t.Errorf("provisioningState %v", got)
 	}
