@@ -8,11 +8,20 @@ import (
 )
 
 func install(ctx context.Context, in cli.AgentInstall) error {
+	proxy := &agentinstall.Proxy{HTTPS: in.HTTPSProxy, HTTP: in.HTTPProxy, SkipRange: in.NoProxy, Cert: in.ProxyCAPEM}
+	if in.KeepProxy {
+		proxy = nil
+	}
 	return agentinstall.Install(ctx, agentinstall.Options{
 		Kubeconfig: in.Kubeconfig, Context: in.Context, Endpoint: in.Endpoint, CA: in.CAPEM, ClusterID: in.ClusterID, TenantID: in.TenantID,
-		PrivateKeyPEM: in.PrivateKeyPEM, ProxyHTTPS: in.HTTPSProxy, ProxyHTTP: in.HTTPProxy, ProxySkipRange: in.NoProxy, ProxyCert: in.ProxyCAPEM,
-		Wait: in.Timeout, Progress: in.Progress,
+		PrivateKeyPEM: in.PrivateKeyPEM, Proxy: proxy, AgentImage: in.AgentImage, RuntimeImage: in.RuntimeImage, PullSecret: in.PullSecret,
+		Update: in.Update, Wait: in.Timeout, Progress: in.Progress,
 	})
+}
+
+// followImages is what "up" does to an agent when it has brought other images to the cluster.
+func followImages(ctx context.Context, kubeconfig string, progress func(string)) error {
+	return agentinstall.FollowImages(ctx, agentinstall.Options{Kubeconfig: kubeconfig, Progress: progress})
 }
 
 func uninstall(ctx context.Context, in cli.AgentUninstall) error {

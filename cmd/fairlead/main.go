@@ -16,7 +16,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	deps := cli.SystemDeps()
 	deps.Extra = append(cli.LocalCommands(), controlplane.Command())
-	local.OnReady = logIn
+	local.OnReady, local.OnImages = logIn, followImages
 	deps.InstallAgent, deps.UninstallAgent = install, uninstall
 	code := cli.Main(ctx, deps, os.Args[1:])
 	stop()

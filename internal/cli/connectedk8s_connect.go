@@ -13,9 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/release"
 )
 
 // keyBits is the size of an agent's RSA key.
@@ -38,7 +41,9 @@ func (a *app) connectedk8sConnect() *cobra.Command {
 		Long: `Connect the cluster of a kubeconfig: register it with a new key, install the agent in namespace azure-arc, and wait
 until it is Connected. The cluster opens every connection itself.`,
 		Example: `  fairlead connectedk8s connect --name C --resource-group G
-  fairlead connectedk8s connect -n C -g G --kube-context edge --proxy-https http://proxy:3128 --proxy-skip-range 10.0.0.0/8,.svc`,
+  fairlead connectedk8s connect -n C -g G --kube-context edge --proxy-https http://proxy:3128 --proxy-skip-range 10.0.0.0/8,.svc
+  fairlead connectedk8s connect -n C -g G --agent-image registry.example/fairlead/agent:1 --runtime-image registry.example/fairlead/runtime:1 \
+    --image-pull-secret registry`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runConnect(cmd.Context(), f) },
 	})
 	a.addGroup(c, &f.target)
@@ -62,7 +67,14 @@ func (f *connectFlags) bindAgent(c *cobra.Command) {
 	fs.StringVar(&f.install.NoProxy, "proxy-skip-range", "", "comma-separated `ranges` not to be proxied")
 	fs.StringVar(&f.proxyCert, "proxy-cert", "", "PEM `file` of the proxy's CA")
 	fs.StringVar(&f.proxyCert, "custom-ca-cert", "", "same as --proxy-cert")
+	fs.StringVar(&f.install.AgentImage, "agent-image", "", "`image` that holds fairlead-agent "+whichImage(release.AgentImage()))
+	fs.StringVar(&f.install.RuntimeImage, "runtime-image", "", "`image` that holds fairlead-runtime "+whichImage(release.RuntimeImage()))
+	fs.StringVar(&f.install.PullSecret, "image-pull-secret", "", "`name` of a Secret for a private registry, in namespaces azure-arc, azureml and those of jobs")
 	fs.IntVar(&f.timeout, "onboarding-timeout", 600, "`seconds` to wait for the agent")
+}
+
+func whichImage(build string) string {
+	return "(default: what the cluster's nodes were given by 'fairlead up', else " + build + ")"
 }
 
 func (a *app) runConnect(ctx context.Context, f connectFlags) error {
@@ -90,6 +102,9 @@ func (a *app) inspect(ctx context.Context, f *connectFlags) (onboarding, error) 
 		return o, err
 	}
 	if err := f.checkProxy(); err != nil {
+		return o, err
+	}
+	if err := f.checkImages(); err != nil {
 		return o, err
 	}
 	if a.deps.InstallAgent == nil {
@@ -209,6 +224,18 @@ func agentKey() (private []byte, public string, err error) {
 	}
 	private = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
+}
+
+func (f connectFlags) checkImages() error {
+	for flag, v := range map[string]string{"--agent-image": f.install.AgentImage, "--runtime-image": f.install.RuntimeImage} {
+		if _, err := name.ParseReference(v); v != "" && err != nil {
+			return usagef("argument %s: %q is not an image such as registry.example/fairlead/agent:1", flag, v)
+		}
+	}
+	if v := f.install.PullSecret; v != "" && len(validation.IsDNS1123Subdomain(v)) > 0 {
+		return usagef("argument --image-pull-secret: %q is not the name of a Secret; make one with 'kubectl create secret docker-registry'", v)
+	}
+	return nil
 }
 
 func (f connectFlags) checkProxy() error {

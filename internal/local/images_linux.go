@@ -27,25 +27,11 @@ func (r *runner) loadSystemImages(ctx context.Context, i int) error {
 	return r.importAll(ctx, i, archives)
 }
 
-// loadImages brings Fairlead's own images, the Python image if it was made, and those asked for, to node i.
-func (r *runner) loadImages(ctx context.Context, i int) error {
-	var archives []image.Archive
-	for _, d := range image.DebianImages() {
-		if a, ok := d.Cached(r.config.CacheDir); ok && d.Name == "python-ml" {
-			archives = append(archives, a)
-		}
-	}
-	own, err := r.pack(ctx, image.Own(component.Set{Dir: r.config.Components}, r.config.BinDir))
+// loadUpstreamImages brings the images that the extension will want to node i.
+func (r *runner) loadUpstreamImages(ctx context.Context, i int) error {
+	archives, err := r.pack(ctx, image.Upstream(component.Set{Dir: r.config.Components}))
 	if err != nil {
 		return err
-	}
-	archives = append(archives, own...)
-	for _, name := range r.config.Images {
-		a, err := findImage(ctx, r.config.CacheDir, name)
-		if err != nil {
-			return err
-		}
-		archives = append(archives, a)
 	}
 	return r.importAll(ctx, i, archives)
 }

@@ -3,10 +3,12 @@
 package agentinstall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/charts"
 	"fairlead.dev/fairlead/internal/cluster/extension"
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
+	"fairlead.dev/fairlead/internal/release"
 )
 
 // Namespace and Release are where the agent is installed and under which name.
@@ -40,17 +43,27 @@ type Options struct {
 	// ClusterID is the connected cluster's resource id; PrivateKeyPEM the key whose public half was registered with it.
 	ClusterID, TenantID string
 	PrivateKeyPEM       []byte
-	// ProxyHTTPS, ProxyHTTP and ProxySkipRange are given to the agent; ProxyCert is the PEM of the proxy's own CA.
-	ProxyHTTPS, ProxyHTTP, ProxySkipRange string
-	ProxyCert                             []byte
-	// AgentImage and RuntimeImage replace the chart's when not empty.
-	AgentImage, RuntimeImage string
+	// Proxy is how the agent reaches out; nil means directly.
+	Proxy *Proxy
+	// AgentImage and RuntimeImage are, when empty, those that the cluster was given, or else those of this build. PullSecret names a
+	// Secret, in the namespaces that need it, for images of a private registry.
+	AgentImage, RuntimeImage, PullSecret string
+	// Update keeps what the agent that is there was installed with: its proxy if Proxy is nil, images and PullSecret that are empty,
+	// and values that only Helm was given.
+	Update bool
 	// NoWait returns once the agent's objects are applied; otherwise Wait bounds the wait for its pod (0: 5 minutes).
 	NoWait bool
 	Wait   time.Duration
 	// Progress is told each step; nil tells nobody.
 	Progress func(string)
 	Log      *slog.Logger
+}
+
+// Proxy is an outbound proxy.
+type Proxy struct {
+	HTTPS, HTTP, SkipRange string
+	// Cert is the PEM of the proxy's own CA.
+	Cert []byte
 }
 
 // Install installs the agent, or upgrades the one that is there. The error of an agent that does not start says why.
@@ -60,20 +73,33 @@ func Install(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	client := helm.New(config, o.Log)
+	last, err := client.Last(Namespace, Release)
+	if err != nil {
+		return err
+	}
+	given, err := clusterImages(ctx, kube)
+	if err != nil {
+		return err
+	}
+	return o.deploy(ctx, kube, client, last, o.values(last, given))
+}
+
+// deploy makes a release of the agent with the given values, over the last one if there is one, and waits for its pod.
+func (o Options) deploy(ctx context.Context, kube kubernetes.Interface, client *helm.Client, last *helm.Release, values map[string]any) error {
 	chart, err := helm.LoadChart(charts.FS, charts.Agent)
 	if err != nil {
 		return err
 	}
-	client := helm.New(config, o.Log)
-	request := helm.Request{Namespace: Namespace, Name: Release, Chart: chart, Values: o.values(), CreateNamespace: true}
-	if err := apply(ctx, client, request, o.Progress); err != nil {
+	request := helm.Request{Namespace: Namespace, Name: Release, Chart: chart, Values: values, CreateNamespace: true}
+	if err := apply(ctx, client, last, request, o.Progress); err != nil {
 		return err
 	}
 	if o.NoWait {
 		return nil
 	}
 	o.Progress("Waiting for the agent's pod")
-	if err := extension.WaitReady(ctx, kube, Namespace, Release, o.Wait, o.Progress); err != nil {
+	if err := extension.WaitReady(ctx, kube, Namespace, Release, o.Wait, explainPulls(o.Progress, values)); err != nil {
 		return fmt.Errorf("the agent does not start in namespace %s: %w", Namespace, err)
 	}
 	o.Progress("The agent is running")
@@ -81,11 +107,8 @@ func Install(ctx context.Context, o Options) error {
 }
 
 // apply installs or upgrades, over whatever an interrupted attempt left.
-func apply(ctx context.Context, client *helm.Client, r helm.Request, progress func(string)) error {
-	last, err := client.Last(r.Namespace, r.Name)
-	if err != nil {
-		return err
-	}
+func apply(ctx context.Context, client *helm.Client, last *helm.Release, r helm.Request, progress func(string)) error {
+	var err error
 	switch {
 	case last != nil && last.DeployedBefore:
 		if last.Status != helm.StatusDeployed && last.Status != helm.StatusFailed {
@@ -168,22 +191,25 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func (o Options) values() map[string]any {
-	image := map[string]any{}
-	if o.AgentImage != "" {
-		image["agent"] = o.AgentImage
+// values are the chart's, laid over those of the last release in an update. given are the images that the cluster was given.
+func (o Options) values(last *helm.Release, given images) map[string]any {
+	values, old := map[string]any{}, images{}
+	if o.Update && last != nil {
+		values, old = maps.Clone(last.Values), imagesOf(last.Values)
 	}
-	if o.RuntimeImage != "" {
-		image["runtime"] = o.RuntimeImage
+	values["global"] = map[string]any{
+		"endpoint": o.Endpoint, "caCert": string(o.CA), "clusterId": o.ClusterID, "tenantId": o.TenantID,
+		"onboardingPrivateKey": string(o.PrivateKeyPEM),
 	}
-	return map[string]any{
-		"global": map[string]any{
-			"endpoint": o.Endpoint, "caCert": string(o.CA), "clusterId": o.ClusterID, "tenantId": o.TenantID,
-			"onboardingPrivateKey": string(o.PrivateKeyPEM),
-		},
-		"proxy": map[string]any{"https": o.ProxyHTTPS, "http": o.ProxyHTTP, "skipRange": o.ProxySkipRange, "cert": string(o.ProxyCert)},
-		"image": image,
+	if p := o.Proxy; p != nil {
+		values["proxy"] = map[string]any{"https": p.HTTPS, "http": p.HTTP, "skipRange": p.SkipRange, "cert": string(p.Cert)}
 	}
+	want := images{
+		Agent:      cmp.Or(o.AgentImage, old.Agent, given.Agent, release.AgentImage()),
+		Runtime:    cmp.Or(o.RuntimeImage, old.Runtime, given.Runtime, release.RuntimeImage()),
+		PullSecret: cmp.Or(o.PullSecret, old.PullSecret),
+	}
+	return want.over(values)
 }
 
 func connect(o Options) (*rest.Config, kubernetes.Interface, error) {

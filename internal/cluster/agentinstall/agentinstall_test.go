@@ -2,14 +2,17 @@ package agentinstall
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"fairlead.dev/fairlead/internal/release"
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 	"github.com/google/go-cmp/cmp"
 )
@@ -20,7 +23,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	var told []string
 	o := Options{
 		Kubeconfig: cluster.Kubeconfig, Endpoint: "https://fl.example", CA: []byte("CA\n"), ClusterID: "/subscriptions/s/c", TenantID: "t",
-		PrivateKeyPEM: []byte("KEY\n"), ProxyHTTPS: "http://proxy:3128", NoWait: true, Progress: func(s string) { told = append(told, s) },
+		PrivateKeyPEM: []byte("KEY\n"), Proxy: &Proxy{HTTPS: "http://proxy:3128"}, NoWait: true, Progress: func(s string) { told = append(told, s) },
 	}
 	for range 2 { // the second is an upgrade
 		if err := Install(t.Context(), o); err != nil {
@@ -44,6 +47,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	if diff := cmp.Diff(want, config.Data); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
+	t.Run("images", func(t *testing.T) { testImages(t, kube, o) })
 	t.Run("an agent that does not start", func(t *testing.T) {
 		waiting := o
 		waiting.NoWait, waiting.Wait = false, 2*time.Second
@@ -61,6 +65,85 @@ func TestInstallAndUninstall(t *testing.T) {
 	ns, err := kube.CoreV1().Namespaces().Get(t.Context(), Namespace, metav1.GetOptions{})
 	if err != nil || ns.DeletionTimestamp == nil { // no controller here ends the deletion
 		t.Errorf("the namespace is not being deleted: %v", err)
+	}
+}
+
+// testImages changes the images of an installed agent in the ways there are.
+func testImages(t *testing.T, kube kubernetes.Interface, o Options) {
+	expect := func(agent, runtime, proxy, secret string) {
+		t.Helper()
+		d, err := kube.AppsV1().Deployments(Namespace).Get(t.Context(), "fairlead-agent", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := d.Spec.Template.Spec.Containers[0]
+		got := map[string]string{"image": c.Image}
+		for _, e := range c.Env {
+			if e.Name == "FAIRLEAD_RUNTIME_IMAGE" || e.Name == "HTTPS_PROXY" || e.Name == "FAIRLEAD_PULL_SECRET" {
+				got[e.Name] = e.Value
+			}
+		}
+		want := map[string]string{"image": agent, "FAIRLEAD_RUNTIME_IMAGE": runtime, "HTTPS_PROXY": proxy, "FAIRLEAD_PULL_SECRET": secret}
+		maps.DeleteFunc(want, func(_, v string) bool { return v == "" })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("agent (-want +got):\n%s", diff)
+		}
+	}
+	do := func(f func(context.Context, Options) error, o Options) {
+		t.Helper()
+		if err := f(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const proxy = "http://proxy:3128"
+	expect(release.AgentImage(), release.RuntimeImage(), proxy, "")
+	given := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: release.ImagesConfigMap}, Data: map[string]string{"agent": "fairlead/agent:1", "runtime": "fairlead/runtime:1"}}
+	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release.ImagesNamespace}}, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	if _, err := kube.CoreV1().ConfigMaps(release.ImagesNamespace).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	do(FollowImages, o)
+	expect("fairlead/agent:1", "fairlead/runtime:1", proxy, "")
+	do(Install, o) // anew: what the cluster was given
+	expect("fairlead/agent:1", "fairlead/runtime:1", proxy, "")
+
+	update := o
+	update.Update, update.Proxy, update.AgentImage, update.PullSecret = true, nil, "registry.example/agent:1", "registry"
+	do(Install, update)
+	expect("registry.example/agent:1", "fairlead/runtime:1", proxy, "registry")
+	account, err := kube.CoreV1().ServiceAccounts(Namespace).Get(t.Context(), "fairlead-agent", metav1.GetOptions{})
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "registry"}}, account.ImagePullSecrets); err != nil || diff != "" {
+		t.Errorf("pull secrets: %v, %s", err, diff)
+	}
+	update.AgentImage, update.PullSecret, update.Proxy = "", "", &Proxy{}
+	do(Install, update) // without the proxy, the rest as it was
+	expect("registry.example/agent:1", "fairlead/runtime:1", "", "registry")
+
+	given.Data = map[string]string{"agent": "fairlead/agent:2", "runtime": "fairlead/runtime:2"}
+	if _, err := kube.CoreV1().ConfigMaps(release.ImagesNamespace).Update(t.Context(), given, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	do(FollowImages, o) // leaves the registry's image alone
+	expect("registry.example/agent:1", "fairlead/runtime:2", "", "registry")
+}
+
+func TestFollowImages_NoAgent(t *testing.T) {
+	if err := FollowImages(t.Context(), Options{Kubeconfig: kubetest.Start(t).Kubeconfig}); err != nil {
+		t.Errorf("a cluster without an agent: %v", err)
+	}
+}
+
+func TestExplainPulls(t *testing.T) {
+	var told []string
+	tell := explainPulls(func(s string) { told = append(told, s) }, map[string]any{"image": map[string]any{"agent": "a:1", "runtime": "r:1"}})
+	for range 2 {
+		tell("waiting")
+		tell("waiting: ImagePullBackOff")
+	}
+	if len(told) != 5 || !strings.Contains(told[2], "need images a:1 and r:1") || !strings.Contains(told[2], "kind load docker-image a:1 r:1;") {
+		t.Errorf("told %q", told)
 	}
 }
 

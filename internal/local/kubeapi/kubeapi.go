@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -159,6 +160,30 @@ func (c *Client) Apply(ctx context.Context, manifest []byte) error {
 	return nil
 }
 
+// ErrNotFound is the API's answer for an object, or a kind of objects, that is not there.
+var ErrNotFound = errors.New("not found")
+
+// pageSize is how many objects a page of a list has at most.
+const pageSize = 500
+
+// Pages shows the list at a path, page by page as the API answers.
+func (c *Client) Pages(ctx context.Context, path string, page func([]byte)) error {
+	for next := ""; ; {
+		data, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?limit=%d&continue=%s", path, pageSize, url.QueryEscape(next)), "", nil)
+		if err != nil {
+			return err
+		}
+		page(data)
+		var list struct{ Metadata struct{ Continue string } }
+		if err := json.Unmarshal(data, &list); err != nil {
+			return fmt.Errorf("reading the answer of %s: %w", path, err)
+		}
+		if next = list.Metadata.Continue; next == "" {
+			return nil
+		}
+	}
+}
+
 func (c *Client) get(ctx context.Context, path string, v any) error {
 	data, err := c.do(ctx, http.MethodGet, path, "", nil)
 	if err != nil {
@@ -196,8 +221,12 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 // statusError takes the message out of a Kubernetes Status, or the first of a plain text.
 func statusError(code int, body []byte) error {
 	var st struct{ Message string }
+	err := fmt.Errorf("HTTP %d: %.200s", code, bytes.TrimSpace(body))
 	if json.Unmarshal(body, &st) == nil && st.Message != "" {
-		return errors.New(st.Message)
+		err = errors.New(st.Message)
 	}
-	return fmt.Errorf("HTTP %d: %.200s", code, bytes.TrimSpace(body))
+	if code == http.StatusNotFound {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package kubeapi
 
 import (
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -76,5 +77,27 @@ func TestApply(t *testing.T) {
 		if err := c.Apply(t.Context(), []byte(text)); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("Apply(%q) = %v, want %q", text, err, part)
 		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path + " " + r.URL.Query().Get("continue") {
+		case "/api/v1/pods ":
+			_, _ = io.WriteString(w, `{"metadata":{"continue":"b&c"},"items":["one"]}`)
+		case "/api/v1/pods b&c":
+			_, _ = io.WriteString(w, `{"metadata":{},"items":["two"]}`)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"kind":"Status","message":"no such kind"}`)
+		}
+	})
+	var all string
+	if err := c.Pages(t.Context(), "/api/v1/pods", func(page []byte) { all += string(page) }); err != nil || !strings.Contains(all, "one") || !strings.Contains(all, "two") {
+		t.Errorf("pages %q, %v", all, err)
+	}
+	err := c.Pages(t.Context(), "/apis/x", func([]byte) { t.Error("a page of nothing") })
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no such kind") {
+		t.Errorf("error %v", err)
 	}
 }
