@@ -63,12 +63,18 @@ func (r *runner) steps() ([]supervisor.Step, error) {
 		step("system-images", "images of the cluster", r.eachNode(r.loadSystemImages), "runtime"),
 		step("nodes", fmt.Sprintf("%d node%s", r.config.Nodes, plural(r.config.Nodes)), r.startNodes, "apiserver", "runtime"),
 		step("dns", "cluster DNS", r.startDNS, "ready", "nodes", "system-images"),
-		step("images", "images of Fairlead", r.eachNode(r.loadImages), "system-images"),
+		step("images", "images of Fairlead", r.loadImages, "system-images"),
 	}
 	if r.config.Server != "" {
 		steps = append(steps, r.serverStep("prepare"))
 	}
-	return steps, nil
+	// Nothing waits for these, so they come when everything else is done.
+	late := step("upstream-images", "images of the extension", r.eachNode(r.loadUpstreamImages))
+	late.Background = true
+	for _, s := range steps {
+		late.After = append(late.After, s.Name)
+	}
+	return append(steps, late), nil
 }
 
 func plural(n int) string {
@@ -108,11 +114,12 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.makeCertificates(); err != nil {
 		return err
 	}
-	api, err := kubeapi.New(r.config.API(), r.pki("ca.crt"), r.pki("admin.crt"), r.pki("admin.key"))
-	if err != nil {
+	if err := r.reachAPI(); err != nil {
 		return err
 	}
-	r.api = api
+	if err := kernel.RaiseLimits(); err != nil {
+		r.log.Warn("limits of the machine stay as they are; many nodes may not find room", "error", err)
+	}
 	if err := r.linkPrograms(); err != nil {
 		return err
 	}
@@ -132,6 +139,12 @@ func (r *runner) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reachAPI makes the client of the cluster's API, of which the certificates must be there.
+func (r *runner) reachAPI() (err error) {
+	r.api, err = kubeapi.New(r.config.API(), r.pki("ca.crt"), r.pki("admin.crt"), r.pki("admin.key"))
+	return err
 }
 
 func (r *runner) network() (kernel.Network, error) {
@@ -318,7 +331,7 @@ func (r *runner) apiserver() supervisor.Part {
 
 // awaitAPI waits until the API has made what it needs itself (roles, priorities, namespaces). Kubelets and controllers
 // start meanwhile; they do not need it to begin.
-func (r *runner) awaitAPI(ctx context.Context) error { return poll(ctx, 60*time.Second, r.api.Ready) }
+func (r *runner) awaitAPI(ctx context.Context) error { return poll(ctx, r.api.Ready) }
 
 func (r *runner) startControllers(ctx context.Context) error {
 	c := r.config
@@ -345,7 +358,7 @@ func (r *runner) startDNS(ctx context.Context) error {
 	if err := r.api.Apply(ctx, manifest); err != nil {
 		return err
 	}
-	return poll(ctx, 60*time.Second, func(ctx context.Context) error { return resolves(ctx, r.config.Plan.DNS()) })
+	return poll(ctx, func(ctx context.Context) error { return resolves(ctx, r.config.Plan.DNS()) })
 }
 
 // resolves asks the cluster's DNS for a name that it always has. That takes a route to the node, the Service rules and a
@@ -371,9 +384,12 @@ func (r *runner) cluster() render.Cluster {
 	return c
 }
 
-// poll asks until the answer is nil, or gives the last error after a time.
-func poll(ctx context.Context, limit time.Duration, ask func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// patience is how long the parts of a cluster get to answer.
+const patience = time.Minute
+
+// poll asks until the answer is nil, or gives the last error when patience ends.
+func poll(ctx context.Context, ask func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := ask(ctx)

@@ -103,7 +103,13 @@ func LoadImages(ctx context.Context, f Folder, names []string, out io.Writer) er
 	}
 	r := &runner{folder: f, config: c, log: quiet()}
 	if len(names) == 0 {
-		return r.eachNode(r.loadImages)(ctx)
+		if err := r.reachAPI(); err != nil {
+			return err
+		}
+		if err := r.loadImages(ctx); err != nil {
+			return err
+		}
+		return followImages(ctx, f, c, out)
 	}
 	var archives []image.Archive
 	for _, name := range names {

@@ -144,7 +144,7 @@ func (r *runner) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, 60*time.Second, func(ctx context.Context) error {
+	return poll(ctx, func(ctx context.Context) error {
 		for i := range r.config.Nodes {
 			if err := r.api.NodesReady(ctx, []string{NodeName(i)}, r.super.Since(kubeletName(i))); err != nil {
 				return err

@@ -33,7 +33,7 @@ func Up(ctx context.Context, o Options, timeout time.Duration, out io.Writer) (C
 	started := time.Now()
 	if st, err := supervisor.ReadState(o.Folder.RunDir()); err == nil && st.Ready != nil && st.Config == c.hash() && isHeld(o.Folder) {
 		fmt.Fprintln(out, "Everything runs already")
-		return c, loggedIn(ctx, o.Folder, c)
+		return c, o.Folder.afterUp(ctx, c, out)
 	}
 	if err := startSupervisor(ctx, o.Folder, c); err != nil {
 		return c, err
@@ -41,7 +41,30 @@ func Up(ctx context.Context, o Options, timeout time.Duration, out io.Writer) (C
 	if err := follow(ctx, o.Folder, c.hash(), started, out); err != nil {
 		return c, err
 	}
-	return c, loggedIn(ctx, o.Folder, c)
+	return c, o.Folder.afterUp(ctx, c, out)
+}
+
+// afterUp does what needs the cluster and the control plane to run.
+func (f Folder) afterUp(ctx context.Context, c Config, out io.Writer) error {
+	if err := loggedIn(ctx, f, c); err != nil {
+		return err
+	}
+	return followImages(ctx, f, c, out)
+}
+
+// OnImages, if set, is called by `fairlead up` when the cluster has Fairlead's images as they are built now, so that an agent that
+// runs older ones is upgraded. It is called at every `up` and must be idempotent.
+var OnImages func(ctx context.Context, kubeconfig string, progress func(string)) error
+
+// followImages is for own clusters only: in others somebody else decides which images there are.
+func followImages(ctx context.Context, f Folder, c Config, out io.Writer) error {
+	if c.External() || OnImages == nil {
+		return nil
+	}
+	if err := OnImages(ctx, f.Kubeconfig(), func(text string) { fmt.Fprintln(out, "  "+text) }); err != nil {
+		return fmt.Errorf("upgrading the cluster's agent: %w", err)
+	}
+	return nil
 }
 
 func loggedIn(ctx context.Context, f Folder, c Config) error {

@@ -1,6 +1,6 @@
-// Command build makes what the local cluster needs and takes long to make: Kubernetes, containerd, CoreDNS and the JobSet
-// controller from their Go modules, and beside that the Python image from Debian's packages. All of it is kept in a
-// cache; a second run only looks.
+// Command build makes what the local cluster needs and takes long to make: Kubernetes, containerd, CoreDNS and what the
+// extension installs (JobSet, Prometheus and others) from their Go modules, and beside that the Python image from Debian's
+// packages. All of it is kept in a cache; a second run only looks.
 //
 //	go run ./internal/local/build -out bin/localcluster
 package main
@@ -64,7 +64,7 @@ func components(ctx context.Context, dir, module, out string) error {
 	for _, n := range component.Names() {
 		errs = append(errs, cache.Link(set.Path(n), filepath.Join(out, n)))
 	}
-	report("Kubernetes "+component.KubernetesVersion+", containerd, CoreDNS, JobSet", hit, start)
+	report("Kubernetes "+component.KubernetesVersion+", containerd, CoreDNS, and what the extension installs", hit, start)
 	return errors.Join(errs...)
 }
 

@@ -5,17 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/local/cache"
 )
 
 const (
-	buildTags = "no_btrfs no_devmapper no_zfs"
+	// Tags leave out file systems that containerd does not need here, and from Prometheus the service discoveries of clouds.
+	buildTags = "no_btrfs no_devmapper no_zfs remove_all_sd enable_kubernetes_sd"
 	cacheKind = "components"
 )
 
@@ -27,8 +30,23 @@ var linkFlags = strings.Join([]string{
 	"-X k8s.io/component-base/version.gitMinor=" + kubernetesMinor()[1],
 	"-X k8s.io/component-base/version.gitTreeState=archive",
 	"-X github.com/containerd/containerd/v2/version.Version=" + ContainerdVersion,
-	"-X sigs.k8s.io/jobset/pkg/version.GitVersion=" + JobSetVersion,
 }, " ")
+
+// linkArgs are the go command's arguments for linking. Projects keep their versions in the same variable, so each package
+// has flags of its own; of those that fit, the go command takes the last.
+func linkArgs() []string {
+	args := []string{"-ldflags=" + linkFlags}
+	for _, u := range Upstreams {
+		flags := linkFlags
+		for _, name := range slices.Sorted(maps.Keys(u.Stamps)) {
+			flags += " -X " + name + "=" + u.Stamps[name]
+		}
+		for _, file := range slices.Sorted(maps.Keys(u.Programs)) {
+			args = append(args, "-ldflags="+u.Programs[file]+"="+flags)
+		}
+	}
+	return args
+}
 
 func kubernetesMinor() []string {
 	return strings.Split(strings.TrimPrefix(KubernetesVersion, "v"), ".")
@@ -43,14 +61,14 @@ type Builder struct {
 
 // Key identifies the programs by the module's files, the patches, the Go version and the flags.
 func (b Builder) Key(ctx context.Context) (string, error) {
-	k := cache.NewKey().Add("tags", buildTags).Add("ldflags", linkFlags).Add("platform", runtime.GOOS+"/"+runtime.GOARCH)
+	k := cache.NewKey().Add("tags", buildTags).Add("ldflags", strings.Join(linkArgs(), "\n")).Add("platform", runtime.GOOS+"/"+runtime.GOARCH)
 	version, err := b.output(ctx, "env", "GOVERSION", "GOAMD64", "GOARM64")
 	if err != nil {
 		return "", err
 	}
 	k.Add("go", version)
 	for _, p := range patches {
-		k.Add("patch:"+p.module, fmt.Sprint(p.version, p.edits))
+		k.Add("patch:"+p.module, fmt.Sprintf("%q", p))
 	}
 	keep := func(rel string) bool {
 		return rel == "go.mod" || rel == "go.sum" || strings.HasSuffix(rel, ".go") && !strings.HasSuffix(rel, "_test.go")
@@ -80,11 +98,9 @@ func (b Builder) build(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-modfile=" + modfile, "-tags", buildTags, "-ldflags", linkFlags, "-o", out + string(filepath.Separator)}
-	for _, n := range Names() {
-		args = append(args, programs[n])
-	}
-	cmd := b.command(ctx, args...)
+	args := []string{"build", "-modfile=" + modfile, "-tags", buildTags, "-o", out + string(filepath.Separator)}
+	args = append(args, linkArgs()...)
+	cmd := b.command(ctx, slices.AppendSeq(args, maps.Values(packages()))...)
 	cmd.Stdout, cmd.Stderr = b.Log, b.Log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("building the programs of the local cluster: %w", err)
@@ -134,19 +150,14 @@ func (b Builder) patchedSource(ctx context.Context, p modulePatch) (string, stri
 	if err := json.Unmarshal([]byte(list), &info); err != nil {
 		return "", "", fmt.Errorf("locating module %s: %w", p.module, err)
 	}
-	key := cache.NewKey().Add("sum", info.Sum)
-	for _, e := range p.edits {
-		key.Add(e.file, e.old+"\x00"+e.new)
-	}
+	key := cache.NewKey().Add("sum", info.Sum).Add("patch", fmt.Sprintf("%q", p))
 	dir, _, err := cache.Ensure(ctx, b.CacheDir, "sources", key.String(), func(_ context.Context, tmp string) error {
 		src := filepath.Join(tmp, "src")
 		if err := os.CopyFS(src, os.DirFS(info.Dir)); err != nil {
 			return fmt.Errorf("copying module %s: %w", p.module, err)
 		}
-		for _, e := range p.edits {
-			if err := e.apply(src); err != nil {
-				return fmt.Errorf("patching module %s: %w", p.module, err)
-			}
+		if err := p.apply(src); err != nil {
+			return fmt.Errorf("patching module %s: %w", p.module, err)
 		}
 		return nil
 	})

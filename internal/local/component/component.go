@@ -1,12 +1,13 @@
-// Package component builds the programs that the local cluster is made of (Kubernetes, etcd, containerd, CoreDNS, the
-// JobSet controller) from their Go modules, once per set of sources, and finds them again.
+// Package component builds the programs that the local cluster is made of (Kubernetes, etcd, containerd, CoreDNS) and those
+// of other projects that the extension installs, from their Go modules, once per set of sources, and finds them again.
 package component
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 )
 
 // Versions of what is built, as their projects name them. They must agree with localcluster/go.mod (a test compares).
@@ -14,16 +15,14 @@ const (
 	KubernetesVersion = "v1.36.3"
 	ContainerdVersion = "v2.3.7"
 	CoreDNSVersion    = "v1.14.7"
-	JobSetVersion     = "v0.10.1"
 	PauseVersion      = "3.10.2"
 )
 
-// programs maps the file name of each program to the package it is built from.
+// programs maps the file name of each of the cluster's own programs to the package it is built from.
 var programs = map[string]string{
 	"kube":                    "./cmd/kube",
 	"pause":                   "./cmd/pause",
 	"coredns":                 "./cmd/coredns",
-	"jobset":                  "sigs.k8s.io/jobset",
 	"containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
 	"containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
 	"ctr":                     "github.com/containerd/containerd/v2/cmd/ctr",
@@ -33,12 +32,16 @@ var programs = map[string]string{
 var KubeNames = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"}
 
 // Names are the file names of all programs, sorted.
-func Names() []string {
-	out := make([]string, 0, len(programs))
-	for n := range programs {
-		out = append(out, n)
+func Names() []string { return slices.Sorted(maps.Keys(packages())) }
+
+// packages maps the file name of every program to its package.
+func packages() map[string]string {
+	out := maps.Clone(programs)
+	for _, u := range Upstreams {
+		for _, pkg := range u.Programs {
+			out[Executable(pkg)] = pkg
+		}
 	}
-	sort.Strings(out)
 	return out
 }
 

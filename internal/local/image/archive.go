@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"runtime"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -54,7 +56,14 @@ func writeArchive(out, ref, layerFile string, config v1.Config) (Archive, error)
 	if err != nil {
 		return Archive{}, fmt.Errorf("making the image: %w", err)
 	}
-	index, digest, err := indexOf(img, ref)
+	digest, err := img.Digest()
+	if err != nil {
+		return Archive{}, fmt.Errorf("hashing the image: %w", err)
+	}
+	if !strings.Contains(path.Base(ref), ":") {
+		ref += ":" + digest.Hex[:tagLength]
+	}
+	index, err := indexOf(img, digest, ref)
 	if err != nil {
 		return Archive{}, err
 	}
@@ -70,8 +79,11 @@ func writeArchive(out, ref, layerFile string, config v1.Config) (Archive, error)
 	if err != nil {
 		return Archive{}, err
 	}
-	return Archive{Ref: ref, Digest: digest, Size: info.Size()}, f.Close()
+	return Archive{Ref: ref, Digest: digest.String(), Size: info.Size()}, f.Close()
 }
+
+// tagLength is how many hex digits of its digest a tag made of an image's content has.
+const tagLength = 12
 
 func buildImage(layer v1.Layer, config v1.Config) (v1.Image, error) {
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
@@ -88,17 +100,13 @@ func buildImage(layer v1.Layer, config v1.Config) (v1.Image, error) {
 	return mutate.ConfigFile(img, file)
 }
 
-// indexOf is the layout's index.json, which names the image in the way containerd reads, and the image's digest.
-func indexOf(img v1.Image, ref string) ([]byte, string, error) {
-	digest, err := img.Digest()
-	if err != nil {
-		return nil, "", fmt.Errorf("hashing the image: %w", err)
-	}
+// indexOf is the layout's index.json, which names the image in the way containerd reads.
+func indexOf(img v1.Image, digest v1.Hash, ref string) ([]byte, error) {
 	size, err := img.Size()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	index, err := json.Marshal(v1.IndexManifest{
+	return json.Marshal(v1.IndexManifest{
 		SchemaVersion: 2, MediaType: types.OCIImageIndex,
 		Manifests: []v1.Descriptor{{
 			MediaType: types.OCIManifestSchema1, Digest: digest, Size: size,
@@ -106,7 +114,6 @@ func indexOf(img v1.Image, ref string) ([]byte, string, error) {
 			Annotations: map[string]string{"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": ref},
 		}},
 	})
-	return index, digest.String(), err
 }
 
 func writeLayout(out io.Writer, img v1.Image, layer *tarLayer, index []byte) error {

@@ -8,12 +8,14 @@ import (
 
 	"fairlead.dev/fairlead/internal/local/component"
 	"fairlead.dev/fairlead/internal/local/render"
+	"fairlead.dev/fairlead/internal/release"
 )
 
-// Names of Fairlead's own images. Kubernetes reads fairlead/agent:dev as docker.io/fairlead/agent:dev.
+// Repositories of Fairlead's own images. Their tags are made of their content, so that another build is another image to
+// Kubernetes, which replaces pods only when an image's name changes.
 const (
-	AgentImage   = "docker.io/fairlead/agent:dev"
-	RuntimeImage = "docker.io/fairlead/runtime:dev"
+	AgentRepository   = "docker.io/" + release.AgentRepository
+	RuntimeRepository = "docker.io/" + release.RuntimeRepository
 )
 
 const (
@@ -30,10 +32,23 @@ func System(set component.Set) []Spec {
 	}
 }
 
-// Own are the images of JobSet and of Fairlead's programs that are in binDir; those that are not built are left out.
-func Own(set component.Set, binDir string) []Spec {
-	specs := []Spec{program(render.JobSetImage, "/manager", set.Path("jobset"), nonRoot)}
-	for _, p := range []struct{ ref, name string }{{AgentImage, "fairlead-agent"}, {RuntimeImage, "fairlead-runtime"}} {
+// Upstream are the images of other projects that the extension installs.
+func Upstream(set component.Set) []Spec {
+	var specs []Spec
+	for _, u := range component.Upstreams {
+		s := Spec{Ref: u.Image, Files: map[string]string{}, Config: config(u.Entrypoint, nonRoot)}
+		for file, pkg := range u.Programs {
+			s.Files[file] = set.Path(component.Executable(pkg))
+		}
+		specs = append(specs, s)
+	}
+	return specs
+}
+
+// Own are the images of Fairlead's programs that are in binDir; those that are not built are left out.
+func Own(binDir string) []Spec {
+	var specs []Spec
+	for _, p := range []struct{ ref, name string }{{AgentRepository, "fairlead-agent"}, {RuntimeRepository, "fairlead-runtime"}} {
 		if file := filepath.Join(binDir, p.name); isFile(file) {
 			specs = append(specs, program(p.ref, "/"+p.name, file, nonRoot))
 		}
@@ -42,9 +57,11 @@ func Own(set component.Set, binDir string) []Spec {
 }
 
 func program(ref, entrypoint, file, user string) Spec {
-	return Spec{Ref: ref, Files: map[string]string{entrypoint: file}, Config: v1.Config{
-		Entrypoint: []string{entrypoint}, User: user, Env: []string{pathEnv}, StopSignal: stopTerm, WorkingDir: "/",
-	}}
+	return Spec{Ref: ref, Files: map[string]string{entrypoint: file}, Config: config([]string{entrypoint}, user)}
+}
+
+func config(entrypoint []string, user string) v1.Config {
+	return v1.Config{Entrypoint: entrypoint, User: user, Env: []string{pathEnv}, StopSignal: stopTerm, WorkingDir: "/"}
 }
 
 func isFile(path string) bool {

@@ -27,7 +27,8 @@ const packVersion = "3"
 
 // Spec is an image: a name, programs or a root file system, and how it is started.
 type Spec struct {
-	// Ref is the full name with registry and tag; Kubernetes' short names stand for docker.io/….
+	// Ref is the full name with registry and tag; Kubernetes' short names stand for docker.io/…. Without a tag it gets one of
+	// the image's digest.
 	Ref string
 	// Files maps absolute paths in the image to files of this machine, all executable.
 	Files map[string]string

@@ -14,6 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"fairlead.dev/fairlead/internal/local/component"
 )
 
 func testSpec(t *testing.T, content string) Spec {
@@ -47,6 +49,21 @@ func TestPack(t *testing.T) {
 		other, hit, err := Pack(t.Context(), cache, testSpec(t, "two"))
 		if err != nil || hit || other.Digest == first.Digest {
 			t.Errorf("digest %s, hit %v, %v", other.Digest, hit, err)
+		}
+	})
+	t.Run("a name without a tag gets one of the content", func(t *testing.T) {
+		refs := map[string]bool{}
+		for _, content := range []string{"one", "two", "one"} {
+			s := testSpec(t, content)
+			s.Ref = "docker.io/fairlead/test"
+			a, _, err := Pack(t.Context(), cache, s)
+			if want := s.Ref + ":" + strings.TrimPrefix(a.Digest, "sha256:")[:12]; err != nil || a.Ref != want {
+				t.Errorf("packed as %s, want %s, %v", a.Ref, want, err)
+			}
+			refs[a.Ref] = true
+		}
+		if len(refs) != 2 {
+			t.Errorf("names %v of two contents", refs)
 		}
 	})
 	t.Run("it is a valid layout", func(t *testing.T) { checkLayout(t, first) })
@@ -170,5 +187,18 @@ func TestWorst(t *testing.T) {
 		if got := worst(text); got != want {
 			t.Errorf("worst(%q) = %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestUpstream(t *testing.T) {
+	set := component.Set{Dir: "/programs"}
+	specs := Upstream(set)
+	if len(specs) != len(component.Upstreams) {
+		t.Fatalf("%d images, want %d", len(specs), len(component.Upstreams))
+	}
+	i := slices.IndexFunc(specs, func(s Spec) bool { return strings.Contains(s.Ref, "/node-feature-discovery:") })
+	want := map[string]string{"/usr/bin/nfd-master": "/programs/nfd-master", "/usr/bin/nfd-worker": "/programs/nfd-worker"}
+	if i < 0 || cmp.Diff(want, specs[i].Files) != "" {
+		t.Errorf("images %v", specs)
 	}
 }

@@ -7,13 +7,32 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
 // globals are the settings of the whole machine that the kubelet or Build changes.
 var globals = []string{
 	ipForward, "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
-	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", inotifyInstances,
+}
+
+const inotifyInstances = "fs/inotify/max_user_instances"
+
+// enoughInotify is what several nodes and clusters of one user, each with about thirty watchers of files, get along with. Most
+// systems begin with 128, and a kubelet that gets none does not start.
+const enoughInotify = 8192
+
+// RaiseLimits raises limits of the machine that clusters of one user share. Where it may not, they stay as they are.
+func RaiseLimits() error {
+	now, err := readSysctl(inotifyInstances)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(now); err == nil && n >= enoughInotify {
+		return nil
+	}
+	return setSysctls(map[string]string{inotifyInstances: strconv.Itoa(enoughInotify)})
 }
 
 // machineFile keeps how the machine was before the first of possibly several clusters; the last one removes it.

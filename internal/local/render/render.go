@@ -24,7 +24,6 @@ var parsed = template.Must(template.New("").Funcs(template.FuncMap{
 const (
 	PauseImage   = "registry.k8s.io/pause:" + component.PauseVersion
 	CoreDNSImage = "registry.k8s.io/coredns/coredns:" + component.CoreDNSVersion
-	JobSetImage  = "registry.k8s.io/jobset/jobset:" + component.JobSetVersion
 )
 
 // Cluster is what the files depend on.

@@ -27,7 +27,7 @@ type State struct {
 	Supervisor process.ID  `json:"supervisor"`
 	Config     string      `json:"config"` // hash of the configuration it runs
 	Started    time.Time   `json:"started"`
-	Ready      *time.Time  `json:"ready,omitempty"` // when the last step was done
+	Ready      *time.Time  `json:"ready,omitempty"` // when the last step that others wait for was done
 	Steps      []StepState `json:"steps"`
 	Parts      []PartState `json:"parts"`
 }
@@ -40,6 +40,8 @@ type StepState struct {
 	Error   string     `json:"error,omitempty"` // of the last try
 	Started *time.Time `json:"started,omitempty"`
 	Ended   *time.Time `json:"ended,omitempty"`
+	// Background: nobody waits for it.
+	Background bool `json:"background,omitempty"`
 }
 
 // PartState is one long-running program.
@@ -89,14 +91,14 @@ func WriteJSON(path string, v any) error {
 	return os.Rename(tmp, path)
 }
 
-// Pending are the titles of the steps that are not done, the failing ones with their error.
+// Pending are the titles of the steps that are waited for, and of those that fail with their error.
 func (s State) Pending() []string {
 	var out []string
 	for _, st := range s.Steps {
 		switch {
 		case st.State == Failing:
 			out = append(out, st.Title+": "+st.Error)
-		case st.State == Working:
+		case st.State == Working && !st.Background:
 			out = append(out, st.Title)
 		}
 	}

@@ -37,7 +37,9 @@ const (
 type Step struct {
 	Name, Title string
 	After       []string // names of steps that must be done before
-	Run         func(ctx context.Context) error
+	// Background: nobody waits for it, so everything is ready without it.
+	Background bool
+	Run        func(ctx context.Context) error
 }
 
 // Part is a program that is kept running.
@@ -83,7 +85,7 @@ func New(runDir, configHash string, log *slog.Logger) *Supervisor {
 func (s *Supervisor) Run(ctx context.Context, steps []Step) error {
 	for _, st := range steps {
 		s.done[st.Name] = make(chan struct{})
-		s.state.Steps = append(s.state.Steps, StepState{Name: st.Name, Title: st.Title, State: Waiting})
+		s.state.Steps = append(s.state.Steps, StepState{Name: st.Name, Title: st.Title, State: Waiting, Background: st.Background})
 	}
 	for _, st := range steps {
 		for _, a := range st.After {
@@ -95,7 +97,11 @@ func (s *Supervisor) Run(ctx context.Context, steps []Step) error {
 	s.update(func() {})
 	var steppers sync.WaitGroup
 	for i, st := range steps {
-		steppers.Go(func() { s.step(ctx, i, st) })
+		group := &steppers
+		if st.Background {
+			group = &s.wg
+		}
+		group.Go(func() { s.step(ctx, i, st) })
 	}
 	steppers.Wait()
 	if ctx.Err() == nil {

@@ -56,6 +56,30 @@ func until(t *testing.T, runDir, what string, fits func(State) bool) State {
 
 func ready(st State) bool { return st.Ready != nil }
 
+func TestRun_Background(t *testing.T) {
+	dir := t.TempDir()
+	release := make(chan struct{})
+	start(t, dir, func(*Supervisor) []Step {
+		return []Step{
+			{Name: "a", Title: "A", Run: func(context.Context) error { return nil }},
+			{Name: "late", Title: "Late", After: []string{"a"}, Background: true, Run: func(ctx context.Context) error {
+				select {
+				case <-release:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}},
+		}
+	})
+	st := until(t, dir, "the step to begin and everything to be ready", func(st State) bool { return ready(st) && st.Steps[1].State == Working })
+	if p := st.Pending(); len(p) > 0 {
+		t.Errorf("pending: %v", p)
+	}
+	close(release)
+	until(t, dir, "the step in the background", func(st State) bool { return st.Steps[1].State == Done })
+}
+
 func TestRun_OrderAndRetry(t *testing.T) {
 	dir := t.TempDir()
 	var mu sync.Mutex
@@ -110,7 +134,7 @@ func keepSleeper(dir, version string) func(*Supervisor) []Step {
 
 func TestPart_RestartsAdoptsReplaces(t *testing.T) {
 	dir := t.TempDir()
-	s, end := start(t, dir, keepSleeper(dir, "1"))
+	_, end := start(t, dir, keepSleeper(dir, "1"))
 	first := until(t, dir, "ready", ready).Parts[0]
 
 	if err := syscall.Kill(first.Process.PID, syscall.SIGKILL); err != nil {
@@ -133,7 +157,7 @@ func TestPart_RestartsAdoptsReplaces(t *testing.T) {
 	end()
 	_ = os.Remove(StateFile(dir))
 
-	s, end = start(t, dir, keepSleeper(dir, "2"))
+	s, end := start(t, dir, keepSleeper(dir, "2"))
 	fourth := until(t, dir, "the new version", ready).Parts[0]
 	if fourth.Process == third.Process || process.Alive(third.Process) {
 		t.Error("a part of another version was taken over")
