@@ -11,9 +11,17 @@ import (
 var clusterColumns = cols("Name=name", "ResourceGroup=resourceGroup", "Location=location", "ConnectivityStatus=connectivityStatus",
 	"KubernetesVersion=kubernetesVersion", "Nodes=totalNodeCount", "AgentVersion=agentVersion")
 
+var clusterKind = kind{
+	api: apiKubernetes, columns: clusterColumns, shape: flat,
+	one: oneCluster, many: inGroups("/providers/Microsoft.Kubernetes/connectedClusters"),
+	show: help{"Show a connected cluster", "  fairlead connectedk8s show -n C -g G --query connectivityStatus -o tsv"},
+	list: help{"List connected clusters", "  fairlead connectedk8s list -g G -o table"},
+}
+
 func (a *app) connectedk8s() *cobra.Command {
 	return noun("connectedk8s", "Connect Kubernetes clusters to the control plane",
-		a.connectedk8sConnect(), a.connectedk8sUpdate(), a.connectedk8sShow(), a.connectedk8sList(), a.connectedk8sDelete())
+		a.connectedk8sConnect(), a.connectedk8sUpdate(), a.shower(clusterKind), a.lister(clusterKind), a.connectedk8sDelete(),
+		a.connectedk8sProxy(), a.connectedk8sGetCredentials(), a.connectedk8sCredential())
 }
 
 func clustersPath(s *session, t target) string {
@@ -43,12 +51,15 @@ func flat(r map[string]any) map[string]any {
 	return out
 }
 
-func flatAll(items []map[string]any) []map[string]any {
-	out := make([]map[string]any, len(items))
-	for i, r := range items {
-		out[i] = flat(r)
+func oneCluster(a *app, c *cobra.Command) func() (place, error) {
+	var t target
+	var name string
+	a.addGroup(c, &t)
+	a.addName(c, &name, "cluster", &t, clustersPath, apiKubernetes)
+	return func() (place, error) {
+		s, id, err := a.clusterTarget(&t, name)
+		return place{session: s, path: id.String(), name: name}, err
 	}
-	return out
 }
 
 // clusterTarget is the session and the id of the connected cluster that a command line names.
@@ -62,53 +73,6 @@ func (a *app) clusterTarget(t *target, name string) (*session, arm.ID, error) {
 	}
 	id, err := s.clusterID(*t, name)
 	return s, id, err
-}
-
-func (a *app) connectedk8sShow() *cobra.Command {
-	var t target
-	var name string
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show a connected cluster", Example: "  fairlead connectedk8s show -n C -g G --query connectivityStatus -o tsv",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, id, err := a.clusterTarget(&t, name)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), id.String(), apiKubernetes)
-			if err != nil {
-				return err
-			}
-			return a.print(flat(got), clusterColumns...)
-		},
-	})
-	a.addGroup(c, &t)
-	a.addName(c, &name, "cluster", &t, clustersPath, apiKubernetes)
-	return c
-}
-
-func (a *app) connectedk8sList() *cobra.Command {
-	var t target
-	c := a.leaf(&cobra.Command{
-		Use: "list", Short: "List connected clusters", Example: "  fairlead connectedk8s list -g G -o table",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.connect()
-			if err != nil {
-				return err
-			}
-			id, err := s.groupID(t)
-			if err != nil {
-				return err
-			}
-			path := id.String() + "/providers/Microsoft.Kubernetes/connectedClusters"
-			items, err := s.List(cmd.Context(), path, map[string][]string{"api-version": {apiKubernetes}}, 0)
-			if err != nil {
-				return err
-			}
-			return a.print(flatAll(items), clusterColumns...)
-		},
-	})
-	a.addGroup(c, &t)
-	return c
 }
 
 func (a *app) connectedk8sDelete() *cobra.Command {

@@ -28,6 +28,8 @@ type Config struct {
 	CA []byte
 	// TokenSource gives a bearer token that is valid now; it is asked before every request and may cache.
 	TokenSource func(ctx context.Context) (string, error)
+	// Refused, if not nil, is told of a token that the control plane answered with 401, so that TokenSource gives it no more.
+	Refused func(token string)
 	// Proxy chooses the proxy of a request; nil means HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 	Proxy func(*http.Request) (*url.URL, error)
 	Log   *slog.Logger
@@ -113,10 +115,18 @@ func (c *Client) request(ctx context.Context, method, pathAndQuery string, body 
 	}
 	if res.StatusCode >= 300 {
 		defer res.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return nil, &StatusError{res.StatusCode, strings.TrimSpace(string(text))}
+		return nil, c.refusal(res, token)
 	}
 	return res, nil
+}
+
+// refusal is the error of an answer other than the expected one to a request with a token.
+func (c *Client) refusal(res *http.Response, token string) error {
+	if res.StatusCode == http.StatusUnauthorized && c.cfg.Refused != nil {
+		c.cfg.Refused(token)
+	}
+	text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+	return &StatusError{res.StatusCode, strings.TrimSpace(string(text))}
 }
 
 // backoff is the pause before an attempt: random up to a bound that doubles with every failure.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -89,7 +90,7 @@ func TestFollowResumes(t *testing.T) {
 		}
 		return nil
 	})
-	if err != context.Canceled {
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("err %v", err)
 	}
 	want := []string{"reset ", "put job/a", "reset ", "put job/a", "bookmark ", "put job/b", "delete job/a", "put fails", "bookmark ", "reset ", "put z", "bookmark "}
@@ -186,7 +187,7 @@ func relayPair(t *testing.T, handle func(context.Context, Target, net.Conn)) <-c
 	go func() { done <- ServeRelay(ctx, c, handle) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != context.Canceled {
+		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("ServeRelay: %v", err)
 		}
 		srv.Close()

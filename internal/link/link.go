@@ -4,6 +4,7 @@
 //	cluster                                       control plane
 //	   ── GET  /link/v1/desired?prefix=&after= ──▶   stream of Event, one JSON object a line
 //	   ── POST /link/v1/observed ───────────────▶   {"values":[Value…]} → 204
+//	   ── GET, POST /link/v1/metrics ───────────▶   what was measured of jobs → 204
 //	   ── GET  /link/v1/relay (WebSocket) ──────▶   multiplexed streams, opened by the control plane
 //
 // Every request carries "Authorization: Bearer <token>"; the token's claims name the cluster, so no request names it.
@@ -109,9 +110,11 @@ type InstanceType struct {
 
 // Extension is a desired extension. A deleted extension is a deleted key.
 type Extension struct {
-	Name              string            `json:"name"`
-	ExtensionType     string            `json:"extensionType"`
-	Version           string            `json:"version,omitempty"`
+	Name          string `json:"name"`
+	ExtensionType string `json:"extensionType"`
+	Version       string `json:"version,omitempty"`
+	// Pinned keeps the version that runs: autoUpgradeMinorVersion is false.
+	Pinned            bool              `json:"pinned,omitempty"`
 	ReleaseNamespace  string            `json:"releaseNamespace"`
 	Generation        int64             `json:"generation"`
 	Settings          map[string]string `json:"settings,omitempty"`
@@ -200,20 +203,4 @@ type JobPod struct {
 // Terminal reports whether no further state can follow.
 func (s JobStatus) Terminal() bool {
 	return s.State == "Completed" || s.State == "Failed" || s.State == "Canceled"
-}
-
-// Target is the first line (JSON, newline-terminated) on every relay stream: what the control plane wants to reach.
-// The cluster's end answers with one line, Opened, and then the stream is a byte pipe.
-type Target struct {
-	// Kind is "run" (a job's pod: its runtime's file server) — the only kind allow-listed so far.
-	Kind string `json:"kind"`
-	// Namespace, JobID and Rank name the pod of a run.
-	Namespace string `json:"namespace,omitempty"`
-	JobID     string `json:"jobId,omitempty"`
-	Rank      int    `json:"rank,omitempty"`
-}
-
-// Opened is the cluster's answer to a Target. An empty Error means the pipe is open.
-type Opened struct {
-	Error string `json:"error,omitempty"`
 }

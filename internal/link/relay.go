@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -35,38 +34,6 @@ type RefusedError struct{ Message string }
 
 // Error is the message.
 func (e *RefusedError) Error() string { return "the cluster refused: " + e.Message }
-
-var (
-	jobIDRule     = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	namespaceRule = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-)
-
-// KindRun is the Target.Kind of a job's pod.
-const KindRun = "run"
-
-// Validate checks that a target is of an allow-listed kind and its fields are well formed.
-func (t Target) Validate() error {
-	switch {
-	case t.Kind != KindRun:
-		return fmt.Errorf("relay target kind %.40q is not allowed; only %q is", t.Kind, KindRun)
-	case !namespaceRule.MatchString(t.Namespace):
-		return fmt.Errorf("relay target namespace %.80q is not the name of a namespace", t.Namespace)
-	case !jobIDRule.MatchString(t.JobID):
-		return fmt.Errorf("relay target jobId %.80q is not 32 hex digits", t.JobID)
-	case t.Rank < 0 || t.Rank > 100_000:
-		return fmt.Errorf("relay target rank %d is out of range", t.Rank)
-	}
-	return nil
-}
-
-// ParseTarget reads and validates the first line of a stream.
-func ParseTarget(line []byte) (Target, error) {
-	var t Target
-	if err := json.Unmarshal(line, &t); err != nil {
-		return Target{}, fmt.Errorf("reading relay target: %w", err)
-	}
-	return t, t.Validate()
-}
 
 // ServeRelay keeps one WebSocket to the control plane open until ctx ends, whose error it returns. Each stream that the
 // control plane opens is handed to handle in a goroutine of its own, with its checked target; handle dials it, says how that
@@ -97,16 +64,17 @@ func serveRelayOnce(ctx context.Context, c *Client, handle func(context.Context,
 	}
 	dialCtx, cancelDial := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelDial()
-	ws, res, err := websocket.Dial(dialCtx, c.cfg.Endpoint+RelayPath, &websocket.DialOptions{HTTPClient: c.http,
+	client, cork := corkedClient(c.http)
+	//nolint:bodyclose // the body of an answer to a WebSocket's handshake needs no closing
+	ws, res, err := websocket.Dial(dialCtx, c.cfg.Endpoint+RelayPath, &websocket.DialOptions{HTTPClient: client,
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}, Subprotocols: []string{relaySubprotocol}})
 	if err != nil {
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
-			text, _ := io.ReadAll(io.LimitReader(res.Body, 1024))
-			return false, &StatusError{res.StatusCode, strings.TrimSpace(string(text))}
+			return false, c.refusal(res, token)
 		}
 		return false, err
 	}
-	session, err := yamux.Server(websocket.NetConn(ctx, ws, websocket.MessageBinary), muxConfig(c.cfg.Log))
+	session, err := yamux.Server(&frames{Conn: websocket.NetConn(ctx, ws, websocket.MessageBinary), cork: cork()}, muxConfig(c.cfg.Log))
 	if err != nil {
 		return false, fmt.Errorf("starting the relay session: %w", err)
 	}
@@ -196,7 +164,7 @@ func AcceptRelay(w http.ResponseWriter, r *http.Request, l *slog.Logger) (*Relay
 		_ = ws.Close(websocket.StatusPolicyViolation, "the subprotocol must be "+relaySubprotocol)
 		return nil, fmt.Errorf("accepting the relay: subprotocol %q is not %q", ws.Subprotocol(), relaySubprotocol)
 	}
-	mux, err := yamux.Client(websocket.NetConn(context.Background(), ws, websocket.MessageBinary), muxConfig(l))
+	mux, err := yamux.Client(&frames{Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary)}, muxConfig(l))
 	if err != nil {
 		return nil, fmt.Errorf("starting the relay session: %w", err)
 	}

@@ -24,7 +24,7 @@ var ErrNotConnected = errors.New("cluster not connected")
 // openTimeout bounds the opening of one stream.
 const openTimeout = 15 * time.Second
 
-// maxSessions bounds the relays of one cluster; the oldest goes when one more comes.
+// maxSessions bounds the relays of one cluster and kind; the oldest goes when one more comes.
 const maxSessions = 8
 
 // Config is what New needs; Log may be nil.
@@ -44,10 +44,23 @@ type Hub struct {
 	closed   bool
 }
 
-// incarnation is one cluster: one that is made later under the same name has another seq.
+// incarnation is one cluster's relays of one kind: a cluster that is made later under the same name has another seq.
 type incarnation struct {
 	cluster string // Key
 	seq     int64
+	kind    string // of targets, by who opened the relay
+}
+
+// kindOf says which targets the relays of a principal serve; "" none. A component of an extension never sees what goes to the
+// API server.
+func kindOf(principal string) string {
+	switch principal {
+	case "Extension":
+		return link.KindRun
+	case "Agent":
+		return link.KindKube
+	}
+	return ""
 }
 
 // New makes a Hub.
@@ -67,8 +80,8 @@ func (h *Hub) Handler() http.Handler {
 			refuse(w, http.StatusUnauthorized, "InvalidAuthenticationToken", err.Error())
 			return
 		}
-		if p.Kind != "Extension" || p.Scope == "" {
-			refuse(w, http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf("The relay is for a cluster's extension; the token is of kind %q.", p.Kind))
+		if kindOf(p.Kind) == "" || p.Scope == "" {
+			refuse(w, http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf("The relay is for a cluster's agent and extension; the token is of kind %q.", p.Kind))
 			return
 		}
 		if seq, err := h.cfg.Incarnation(r.Context(), p.Scope); err != nil || seq != p.ScopeSeq {
@@ -100,18 +113,17 @@ func (h *Hub) serve(ctx context.Context, p resource.Principal, s *link.RelaySess
 		ctx, cancel = context.WithDeadline(ctx, p.Expires)
 		defer cancel()
 	}
-	cluster := p.Scope
-	in := incarnation{cluster, p.ScopeSeq}
+	in := incarnation{p.Scope, p.ScopeSeq, kindOf(p.Kind)}
 	if !h.add(in, s) {
 		return
 	}
 	defer h.remove(in, s)
-	h.cfg.Log.Info("relay connected", "cluster", cluster)
+	h.cfg.Log.Info("relay connected", "cluster", in.cluster, "kind", in.kind)
 	select {
 	case <-s.Done():
 	case <-ctx.Done():
 	}
-	h.cfg.Log.Info("relay disconnected", "cluster", cluster)
+	h.cfg.Log.Info("relay disconnected", "cluster", in.cluster, "kind", in.kind)
 }
 
 func (h *Hub) add(in incarnation, s *link.RelaySession) bool {
@@ -182,7 +194,7 @@ func (h *Hub) Open(ctx context.Context, cluster string, t link.Target) (net.Conn
 		return nil, fmt.Errorf("%w: looking for %s: %w", ErrNotConnected, cluster, err)
 	}
 	h.mu.Lock()
-	all := append([]*link.RelaySession(nil), h.sessions[incarnation{cluster, seq}]...)
+	all := append([]*link.RelaySession(nil), h.sessions[incarnation{cluster, seq, t.Kind}]...)
 	h.mu.Unlock()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	var errs []error
@@ -193,12 +205,12 @@ func (h *Hub) Open(ctx context.Context, cluster string, t link.Target) (net.Conn
 		}
 		var no *link.RefusedError
 		if errors.As(err, &no) || ctx.Err() != nil {
-			return nil, fmt.Errorf("reaching %s of run %s: %w", t.Kind, t.JobID, err)
+			return nil, fmt.Errorf("reaching %s: %w", t, err)
 		}
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("%w: every relay of %s failed: %w", ErrNotConnected, cluster, errors.Join(errs...))
 	}
-	return nil, fmt.Errorf("%w: %s has no relay to this control plane", ErrNotConnected, cluster)
+	return nil, fmt.Errorf("%w: %s has no relay for %s to this control plane", ErrNotConnected, cluster, t)
 }

@@ -83,7 +83,7 @@ func connect(t *testing.T, h *Hub, srv *httptest.Server, cluster, name string) (
 func count(h *Hub, cluster string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.sessions[incarnation{cluster, 1}])
+	return len(h.sessions[incarnation{cluster, 1, link.KindRun}])
 }
 
 // until waits for a condition that another goroutine brings about.
@@ -152,13 +152,13 @@ func TestRelayComesBack(t *testing.T) {
 	h, srv := newHub(t)
 	connect(t, h, srv, "/east", "one")
 	h.mu.Lock()
-	first := h.sessions[incarnation{"/east", 1}][0]
+	first := h.sessions[incarnation{"/east", 1, link.KindRun}][0]
 	h.mu.Unlock()
 	first.Close()
 	until(t, func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		ss := h.sessions[incarnation{"/east", 1}]
+		ss := h.sessions[incarnation{"/east", 1, link.KindRun}]
 		return len(ss) == 1 && ss[0] != first
 	})
 	if got := open(t, h, "/east"); got != "one" {
@@ -203,7 +203,7 @@ func TestRelayThroughProxyAndOwnCA(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	_, srv := newHub(t)
-	for token, want := range map[string]int{"": 401, "Agent /east": 403, "User /east": 403, "Extension /old": 401, "Extension /gone": 401, "Extension /east": 426} {
+	for token, want := range map[string]int{"": 401, "User /east": 403, "Run /east": 403, "Extension /old": 401, "Extension /gone": 401, "Extension /east": 426, "Agent /east": 426, "Agent /old": 401} {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+link.RelayPath, nil)
 		req.Header.Set("Authorization", "Bearer "+token)
 		res, err := srv.Client().Do(req)
@@ -222,7 +222,7 @@ func TestRelayEndsWithItsToken(t *testing.T) {
 	h, srv := newHub(t)
 	connect(t, h, srv, "/short", "one")
 	h.mu.Lock()
-	first := h.sessions[incarnation{"/short", 1}][0]
+	first := h.sessions[incarnation{"/short", 1, link.KindRun}][0]
 	h.mu.Unlock()
 	select {
 	case <-first.Done():

@@ -36,6 +36,9 @@ func connectedCluster(d Deps) *resource.Type {
 		Show: func(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error {
 			return showCluster(ctx, r, rec, body, d.Clock())
 		},
+		Actions: map[string]resource.Action{
+			strings.ToLower(hybridkubernetes.ListClusterUserCredential): {Permission: "secret", Run: d.userCredential},
+		},
 	}
 }
 

@@ -1,0 +1,116 @@
+package link
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// Kinds of targets.
+const (
+	// KindRun is a job's pod: its runtime's file server. Relays of a cluster's extension serve it.
+	KindRun = "run"
+	// KindKube is the cluster's API server, used in the name of a person or program. Relays of the agent serve it.
+	KindKube = "kube"
+)
+
+// Groups that a caller of the API server may be in, by the roles they have on the connected cluster's resource. The cluster's
+// RBAC says what each may do; the agent may impersonate no other group.
+const (
+	GroupOwners       = "fairlead:owners"       // may assign roles on the cluster
+	GroupContributors = "fairlead:contributors" // may change the cluster
+	GroupReaders      = "fairlead:readers"      // may read the cluster
+)
+
+// ExtraKind is the key under which the API server and its audit log learn a caller's UserKind.
+const ExtraKind = "fairlead.dev/kind"
+
+// Target is the first line (JSON, newline-terminated) on every relay stream: what the control plane wants to reach.
+// The cluster's end answers with one line, Opened, and then the stream is a byte pipe.
+type Target struct {
+	// Kind is one of the Kind constants; nothing else can be reached.
+	Kind string `json:"kind"`
+	// Namespace, JobID and Rank name the pod of a run.
+	Namespace string `json:"namespace,omitempty"`
+	JobID     string `json:"jobId,omitempty"`
+	Rank      int    `json:"rank,omitempty"`
+	// User (an object id), UserKind and Groups are in whose name the API server is used.
+	User     string   `json:"user,omitempty"`
+	UserKind string   `json:"userKind,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+}
+
+// Opened is the cluster's answer to a Target. An empty Error means the pipe is open.
+type Opened struct {
+	Error string `json:"error,omitempty"`
+}
+
+var (
+	jobIDRule     = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	namespaceRule = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	objectIDRule  = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	groups        = []string{GroupOwners, GroupContributors, GroupReaders}
+	userKinds     = []string{"User", "ServicePrincipal", "ManagedIdentity"}
+)
+
+// Validate checks that a target is of an allow-listed kind and its fields are well formed.
+func (t Target) Validate() error {
+	switch t.Kind {
+	case KindRun:
+		return t.validateRun()
+	case KindKube:
+		return t.validateKube()
+	}
+	return fmt.Errorf("relay target kind %.40q is not allowed; only %q and %q are", t.Kind, KindRun, KindKube)
+}
+
+func (t Target) validateRun() error {
+	switch {
+	case !namespaceRule.MatchString(t.Namespace):
+		return fmt.Errorf("relay target namespace %.80q is not the name of a namespace", t.Namespace)
+	case !jobIDRule.MatchString(t.JobID):
+		return fmt.Errorf("relay target jobId %.80q is not 32 hex digits", t.JobID)
+	case t.Rank < 0 || t.Rank > 100_000:
+		return fmt.Errorf("relay target rank %d is out of range", t.Rank)
+	case t.User != "" || t.UserKind != "" || len(t.Groups) > 0:
+		return errors.New("a relay target of kind run has no user")
+	}
+	return nil
+}
+
+// validateKube lets only object ids be users: every name that means something to Kubernetes ("system:admin") is refused.
+func (t Target) validateKube() error {
+	switch {
+	case !objectIDRule.MatchString(t.User):
+		return fmt.Errorf("relay target user %.80q is not an object id", t.User)
+	case !slices.Contains(userKinds, t.UserKind):
+		return fmt.Errorf("relay target userKind %.40q is none of %q", t.UserKind, userKinds)
+	case t.Namespace != "" || t.JobID != "" || t.Rank != 0:
+		return errors.New("a relay target of kind kube names no pod")
+	}
+	for _, g := range t.Groups {
+		if !slices.Contains(groups, g) {
+			return fmt.Errorf("relay target group %.80q is none of %q", g, groups)
+		}
+	}
+	return nil
+}
+
+// String says for people what a target is.
+func (t Target) String() string {
+	if t.Kind == KindKube {
+		return "the API server"
+	}
+	return fmt.Sprintf("rank %d of run %s", t.Rank, t.JobID)
+}
+
+// ParseTarget reads and validates the first line of a stream.
+func ParseTarget(line []byte) (Target, error) {
+	var t Target
+	if err := json.Unmarshal(line, &t); err != nil {
+		return Target{}, fmt.Errorf("reading relay target: %w", err)
+	}
+	return t, t.Validate()
+}

@@ -1,0 +1,33 @@
+package link
+
+import (
+	"strings"
+	"testing"
+)
+
+const objectID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+
+func TestTargetsOfTheAPIServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		line, refused string
+	}{
+		"owner":                 {`{"kind":"kube","user":"` + objectID + `","userKind":"User","groups":["fairlead:owners"]}`, ""},
+		"nobody's group":        {`{"kind":"kube","user":"` + objectID + `","userKind":"ServicePrincipal"}`, ""},
+		"no user":               {`{"kind":"kube","userKind":"User"}`, "is not an object id"},
+		"Kubernetes' own name":  {`{"kind":"kube","user":"system:admin","userKind":"User"}`, "is not an object id"},
+		"service account":       {`{"kind":"kube","user":"system:serviceaccount:kube-system:x","userKind":"User"}`, "is not an object id"},
+		"line break":            {`{"kind":"kube","user":"` + objectID + `\nX: y","userKind":"User"}`, "is not an object id"},
+		"masters":               {`{"kind":"kube","user":"` + objectID + `","userKind":"User","groups":["fairlead:owners","system:masters"]}`, "is none of"},
+		"an agent":              {`{"kind":"kube","user":"` + objectID + `","userKind":"Agent"}`, "is none of"},
+		"a pod too":             {`{"kind":"kube","user":"` + objectID + `","userKind":"User","namespace":"x"}`, "names no pod"},
+		"a run with a user":     {`{"kind":"run","namespace":"x","jobId":"0123456789abcdef0123456789abcdef","user":"` + objectID + `"}`, "has no user"},
+		"another kind of thing": {`{"kind":"tcp"}`, "is not allowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseTarget([]byte(c.line))
+			if (err == nil) != (c.refused == "") || (err != nil && !strings.Contains(err.Error(), c.refused)) {
+				t.Errorf("%v, want %q", err, c.refused)
+			}
+		})
+	}
+}
