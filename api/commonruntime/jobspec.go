@@ -3,6 +3,8 @@
 // spec.job.options.commonRuntimeJobSpec.
 package commonruntime
 
+import "fmt"
+
 // Version is the document version this package describes; a runtime refuses any other.
 const Version = "2"
 
@@ -16,10 +18,14 @@ const (
 	TokenPath = "/fairlead/run/token"
 	// CAPath is the PEM bundle that verifies the control plane; absent when public CAs do.
 	CAPath = "/fairlead/run/ca.crt"
+	// CustomCAPath is a PEM bundle of further CAs to trust, such as a proxy's own (same ConfigMap as SpecPath); absent when there are none.
+	CustomCAPath = "/fairlead/spec/custom-ca.crt"
 	// LogKeyPath is the shared secret that a reader of the live log must present (same Secret, key "log-key").
 	LogKeyPath = "/fairlead/run/log-key"
 	// WorkDir is an emptyDir: code is unpacked to WorkDir/wd, inputs to WorkDir/inputs/<name>, outputs are WorkDir/outputs/<name>.
 	WorkDir = "/fairlead/work"
+	// MountDir is the volume of the CSI driver, for jobs with mounts: inputs are mounted at MountDir/inputs/<name>, outputs at MountDir/outputs/<name>.
+	MountDir = "/fairlead/mnt"
 )
 
 // LogPort is the TCP port on which the runtime serves its files live to the relay:
@@ -40,6 +46,15 @@ const (
 	SystemLogPath = "system_logs/fairlead_runtime.log"
 	ReasonPath    = "/dev/termination-log"
 )
+
+// StdLogOf is the log of the process with a rank among all processes of a job, relative to the attempt's artifacts. Rank 0 has
+// the plain name, which every run has and which clients stream; the others' names match only the pattern of all user logs.
+func StdLogOf(process int) string {
+	if process == 0 {
+		return StdLogPath
+	}
+	return fmt.Sprintf("user_logs/std_log_process_%02d.txt", process)
+}
 
 // JobSpec is all that one pod of a job needs to know. The same document goes to every pod of the job; what differs
 // (rank, attempt) comes from the environment: FAIRLEAD_RANK (0-based node rank) and FAIRLEAD_ATTEMPT (0 for the first).
@@ -77,8 +92,8 @@ type Input struct {
 	Value string `json:"value,omitempty"`
 	// URL is a file's URL, or a folder's URL without trailing slash.
 	URL string `json:"url,omitempty"`
-	// Mode is ReadOnlyMount, ReadWriteMount, Download or Direct (InputDeliveryMode). Mounts are served by download
-	// until the CSI driver is installed; Direct passes the URL through.
+	// Mode is ReadOnlyMount, ReadWriteMount, Download or Direct (InputDeliveryMode). ReadWriteMount is a copy that the command may change,
+	// since a run does not write to its inputs, and so is ReadOnlyMount where the extension has no CSI driver; Direct passes the URL through.
 	Mode string `json:"mode,omitempty"`
 }
 
@@ -89,6 +104,27 @@ type Output struct {
 	URL string `json:"url"`
 	// Mode is ReadWriteMount, Upload or Direct (OutputDeliveryMode).
 	Mode string `json:"mode,omitempty"`
+}
+
+// Mounted tells whether an input is mounted where there is a CSI driver.
+func (i Input) Mounted() bool { return i.Mode == "ReadOnlyMount" && i.Type != "literal" }
+
+// Mounted tells whether an output is mounted where there is a CSI driver. A single file has no folder of its own to be mounted.
+func (o Output) Mounted() bool { return o.Mode == "ReadWriteMount" && o.Type != "uri_file" }
+
+// Mounts tells whether the job has anything to mount.
+func (s JobSpec) Mounts() bool {
+	for _, i := range s.Inputs {
+		if i.Mounted() {
+			return true
+		}
+	}
+	for _, o := range s.Outputs {
+		if o.Mounted() {
+			return true
+		}
+	}
+	return false
 }
 
 // Distribution is how a job of several processes starts. Type is PyTorch, Mpi or TensorFlow (distributionType).
@@ -113,7 +149,7 @@ type Result struct {
 	// ExitCode is the user's command's exit code; 128+n when signal n ended it.
 	ExitCode int `json:"exitCode"`
 	// Code is a short stable word for a failure that is not the command's own:
-	// CodeDownloadFailed, InputDownloadFailed, CommandNotStarted, Timeout, Canceled, OutputUploadFailed, AlreadyClaimed, SpecInvalid;
+	// CodeDownloadFailed, InputDownloadFailed, CommandNotStarted, Timeout, Canceled, OutputUploadFailed, AlreadyClaimed, Superseded, SpecInvalid;
 	// or LogLost with ExitCode 0: the job is done, but its log is not complete.
 	Code string `json:"code,omitempty"`
 	// Message tells a person what happened and what to do.

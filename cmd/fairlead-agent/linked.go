@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/cluster/component"
 	"fairlead.dev/fairlead/internal/cluster/gateway"
+	"fairlead.dev/fairlead/internal/cluster/metrics"
 	"fairlead.dev/fairlead/internal/cluster/relayserver"
 	"fairlead.dev/fairlead/internal/cluster/reporter"
 	"fairlead.dev/fairlead/internal/link"
@@ -19,6 +20,7 @@ func linked() []*cobra.Command {
 	return []*cobra.Command{
 		linkedCommand("gateway", "gateway", "Bring desired jobs into the cluster", gateway.Main),
 		linkedCommand("relayserver", "relayserver", "Serve live streams from jobs' pods", relayserver.Main),
+		linkedCommand("metrics", "metrics-controller-manager", "Bring jobs' CPU, memory and GPU series to the control plane (metrics-controller-manager)", metrics.Main),
 		linkedCommand("reporter", "cluster-status-reporter", "Tell the control plane what runs (cluster-status-reporter)", reporter.Main),
 	}
 }

@@ -21,9 +21,9 @@ import (
 
 type jobCreateFlags struct {
 	target
-	file, name, experiment  string
-	set                     []string
-	stream, web, skipChecks bool
+	file, name, experiment string
+	set                    []string
+	stream, skipChecks     bool
 }
 
 func (a *app) mlJobCreate() *cobra.Command {
@@ -74,7 +74,7 @@ func (a *app) runJobCreate(ctx context.Context, f jobCreateFlags, show bool) err
 	if !f.stream {
 		return a.print(jobShape(got), jobColumns...)
 	}
-	streamed := a.streamJob(ctx, s, ws, text(got, "name"))
+	streamed := a.streamJob(ctx, s, ws, text(got, "name"), allProcesses)
 	if !show || errors.Is(streamed, context.Canceled) {
 		return streamed
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,25 +15,31 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fairlead.dev/fairlead/api/arm"
-	"fairlead.dev/fairlead/api/commonruntime"
 	ml "fairlead.dev/fairlead/api/machinelearning"
 )
 
 func (a *app) mlJobStream() *cobra.Command {
 	var t jobTarget
+	process := allProcesses
 	c := a.leaf(&cobra.Command{
 		Use: "stream", Short: "Follow a job's log until it ends",
-		Long:    "Follow a job's log until it ends. The exit code is 1 when the job failed. Ctrl-C stops following, not the job.",
-		Example: "  fairlead ml job stream -n NAME -g G -w W",
+		Long: `Follow a job's log until it ends. Of a job of several processes the lines of all are shown, each behind the number of its process;
+--process shows one alone. The exit code is 1 when the job failed. Ctrl-C stops following, not the job.`,
+		Example: `  fairlead ml job stream -n NAME -g G -w W
+  fairlead ml job stream -n NAME -g G -w W --process 3`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, ws, _, err := a.job(&t)
 			if err != nil {
 				return err
 			}
-			return a.streamJob(cmd.Context(), s, ws, t.name)
+			if process < allProcesses {
+				return usagef("argument --process: %d is not a process's number; they begin with 0", process)
+			}
+			return a.streamJob(cmd.Context(), s, ws, t.name, process)
 		},
 	})
 	a.jobFlags(c, &t)
+	c.Flags().IntVar(&process, "process", allProcesses, "`number` of the one process to follow (default: all)")
 	return c
 }
 
@@ -144,8 +149,8 @@ func refusal(err error) bool {
 	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests
 }
 
-// streamJob prints a job's log live. Its error says how the job ended, when not well.
-func (a *app) streamJob(ctx context.Context, s *session, ws arm.ID, name string) error {
+// streamJob prints a job's log live: of one process, or of all. Its error says how the job ended, when not well.
+func (a *app) streamJob(ctx context.Context, s *session, ws arm.ID, name string, process int) error {
 	path, err := child(ws, "jobs", name)
 	if err != nil {
 		return err
@@ -164,7 +169,10 @@ func (a *app) streamJob(ctx context.Context, s *session, ws arm.ID, name string)
 	w.saw(job)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.run(gctx, s) })
-	g.Go(func() error { return (&follower{app: a, s: s, w: w, base: runs + "/" + name + "/logs/"}).run(gctx) })
+	for _, f := range a.followers(job, process) {
+		f.s, f.w, f.base = s, w, runs+"/"+name+"/logs/"
+		g.Go(func() error { return f.run(gctx) })
+	}
 	err = g.Wait()
 	if ctx.Err() != nil {
 		a.note("\nStopped following. Job %s goes on.\n  follow again:  fairlead ml job stream -n %s -g %s -w %s\n  cancel it:     fairlead ml job cancel -n %s -g %s -w %s",
@@ -221,103 +229,4 @@ func (s *session) history(ctx context.Context, ws arm.ID) (string, error) {
 		}
 	}
 	return base + "/history/v1.0" + ws.String() + "/runs", nil
-}
-
-// follower prints the log of each attempt of a job, resuming at the byte where a connection broke.
-type follower struct {
-	app  *app
-	s    *session
-	w    *watch
-	base string
-}
-
-// titled writes a title before the first byte.
-type titled struct {
-	w     io.Writer
-	title string
-	begun bool
-}
-
-func (t *titled) Write(p []byte) (int, error) {
-	if !t.begun {
-		t.begun = true
-		if _, err := fmt.Fprintf(t.w, "\n%s\n%s\n\n", t.title, strings.Repeat("=", len(t.title))); err != nil {
-			return 0, err
-		}
-	}
-	return t.w.Write(p)
-}
-
-// logPath is an attempt's main log.
-func logPath(attempt int) string {
-	if attempt == 0 {
-		return commonruntime.StdLogPath
-	}
-	return fmt.Sprintf("retry-%03d/%s", attempt, commonruntime.StdLogPath)
-}
-
-func (f *follower) run(ctx context.Context) error {
-	for attempt := 0; ; attempt++ {
-		if err := f.attempt(ctx, attempt); err != nil {
-			return err
-		}
-		if f.w.attempt() <= attempt {
-			return nil
-		}
-	}
-}
-
-// attempt follows one attempt's log to its end: until the job has ended, or has started again, and nothing more came.
-func (f *follower) attempt(ctx context.Context, n int) error {
-	var offset int64
-	faults := 0
-	out := &titled{w: f.app.deps.Stdout, title: "Streaming " + logPath(n)}
-	for {
-		over := terminal(f.w.status()) || f.w.attempt() > n
-		body, err := f.s.OpenLog(ctx, f.base+logPath(n), offset, true)
-		if err == nil {
-			var got int64
-			got, err = io.Copy(out, body)
-			body.Close()
-			if offset += got; got > 0 {
-				faults = 0
-			} else if err == nil && over {
-				return nil
-			}
-			if err == nil && !over { // the server says it is over: find out, rather than wait for the next poll
-				if err := f.w.look(ctx, f.s); err != nil {
-					return err
-				}
-			}
-		}
-		switch missing := isNotFound(err); {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case missing && over:
-			return nil // it ended before it wrote a line
-		case err != nil && refusal(err) && !missing:
-			return fmt.Errorf("reading the log: %w", err)
-		case err != nil && !missing:
-			if faults++; faults == 1 {
-				f.app.note("The log's connection broke; going on at byte %d …", offset)
-			}
-			if over && faults > 10 {
-				return fmt.Errorf("reading the rest of the log: %w", err)
-			}
-		}
-		if err := f.pause(ctx, over, faults); err != nil {
-			return err
-		}
-	}
-}
-
-// pause waits before the next look.
-func (f *follower) pause(ctx context.Context, over bool, faults int) error {
-	switch {
-	case over && faults == 0:
-		return nil
-	case over:
-		return f.app.deps.Sleep(ctx, time.Second)
-	}
-	return f.w.sleep(ctx, min(time.Duration(1+faults)*500*time.Millisecond, 5*time.Second))
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +89,7 @@ func TestStream_ResumesAndFollowsRetries(t *testing.T) {
 		states: []string{`"status":"Running"`, `"status":"Running"`, `"status":"Completed","properties":{"fairlead.attempt":"1"}`},
 	}
 	a, s, out, errs := streamApp(t, r)
-	if err := a.streamJob(t.Context(), s, testWorkspace, "j"); err != nil {
+	if err := a.streamJob(t.Context(), s, testWorkspace, "j", allProcesses); err != nil {
 		t.Fatal(err)
 	}
 	want := `RunId: j
@@ -122,6 +123,59 @@ Web View: https://studio/j
 	}
 }
 
+// TestStream_Gang: lines of all processes come whole and marked, also where a connection breaks within one; --process shows one alone.
+func TestStream_Gang(t *testing.T) {
+	const gang = `"distribution":{"distributionType":"PyTorch","processCountPerInstance":2},"resources":{"instanceCount":2},`
+	r := &runs{
+		breakAt: 6, logs: map[string]string{
+			"user_logs/std_log.txt": "zero starts\nzero ends\n", "user_logs/std_log_process_01.txt": "one\n\nlast without newline",
+			"user_logs/std_log_process_02.txt": "", "user_logs/std_log_process_03.txt": "three\n", "retry-001/user_logs/std_log_process_03.txt": "again\n",
+		},
+		states: []string{gang + `"status":"Running"`, gang + `"status":"Running"`, gang + `"status":"Completed","properties":{"fairlead.attempt":"1"}`},
+	}
+	a, s, out, _ := streamApp(t, r)
+	if err := a.streamJob(t.Context(), s, testWorkspace, "j", allProcesses); err != nil {
+		t.Fatal(err)
+	}
+	for mark, want := range map[string]string{
+		"[0] ": "[0] zero starts\n[0] zero ends\n", "[1] ": "[1] one\n[1] \n[1] last without newline\n", "[2": "", "[3": "[3] three\n[3 retry-001] again\n",
+	} {
+		var got strings.Builder
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, mark) {
+				got.WriteString(line)
+			}
+		}
+		if diff := cmp.Diff(want, got.String()); diff != "" {
+			t.Errorf("lines of %s(-want +got):\n%s", mark, diff)
+		}
+	}
+	a, s, out, _ = streamApp(t, r)
+	if err := a.streamJob(t.Context(), s, testWorkspace, "j", 3); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "\nthree\n") || strings.Contains(got, "zero") {
+		t.Errorf("process 3 alone:\n%s", got)
+	}
+}
+
+func TestProcesses(t *testing.T) {
+	for doc, want := range map[string]int{
+		`{}`: 1, `{"resources":{"instanceCount":3}}`: 3,
+		`{"resources":{"instanceCount":3},"distribution":{"distributionType":"PyTorch","processCountPerInstance":4}}`: 12,
+		`{"resources":{"instanceCount":3},"distribution":{"distributionType":"Mpi","processCountPerInstance":4}}`:     1,
+		`{"resources":{"instanceCount":3},"distribution":{"distributionType":"TensorFlow","workerCount":2}}`:          3,
+	} {
+		var props map[string]any
+		if err := json.Unmarshal([]byte(doc), &props); err != nil {
+			t.Fatal(err)
+		}
+		if got := processes(map[string]any{"properties": props}); got != want {
+			t.Errorf("%s: %d, want %d", doc, got, want)
+		}
+	}
+}
+
 func TestStream_FailureAndReason(t *testing.T) {
 	r := &runs{
 		breakAt: 100, logs: map[string]string{},
@@ -131,7 +185,7 @@ func TestStream_FailureAndReason(t *testing.T) {
 		},
 	}
 	a, s, _, errs := streamApp(t, r)
-	err := a.streamJob(t.Context(), s, testWorkspace, "j")
+	err := a.streamJob(t.Context(), s, testWorkspace, "j", allProcesses)
 	want := "job j ended as Failed\nException :\n {\n  \"error\": {\n    \"code\": \"NonZeroExit\",\n    \"message\": \"exit code 3\"\n  }\n}"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
@@ -150,7 +204,7 @@ func TestStream_Interrupted(t *testing.T) {
 		}
 		r.ServeHTTP(w, q)
 	}))
-	err := a.streamJob(ctx, s, testWorkspace, "j")
+	err := a.streamJob(ctx, s, testWorkspace, "j", allProcesses)
 	var exit *exitError
 	if !errors.As(err, &exit) || exit.code != exitInterrupted {
 		t.Errorf("got %v", err)

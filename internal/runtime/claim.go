@@ -11,13 +11,18 @@ import (
 
 // claim makes this process the one that runs the attempt: the blob system_logs/claim-<attempt>-<rank> is created by whoever
 // comes first and holds "<pod uid> <nonce of the process>". A process that meets its own claim lost the answer to an earlier
-// try and goes on; the same pod with another nonce is a container that the kubelet started again.
+// try and goes on; the same pod with another nonce is a container that the kubelet started again. Earlier attempts that nobody
+// claimed are closed first, so that a pod of theirs that comes late runs nothing.
 func claim(ctx context.Context, blobs *blobclient.Client, artifacts string, c Config) error {
-	blob := blobclient.Join(artifacts, fmt.Sprintf("system_logs/claim-%d-%d", c.Attempt, c.Rank))
 	own := c.PodUID + " " + c.Nonce
-	err := blobs.Create(ctx, blob, []byte(own))
-	var se *blobclient.StatusError
-	if err == nil || !errors.As(err, &se) || !se.Exists() {
+	for attempt := range c.Attempt {
+		if _, err := create(ctx, blobs, claimBlob(artifacts, attempt, c.Rank), own); err != nil {
+			return err
+		}
+	}
+	blob := claimBlob(artifacts, c.Attempt, c.Rank)
+	first, err := create(ctx, blobs, blob, own)
+	if first || err != nil {
 		return err
 	}
 	b, err := blobs.ReadSmall(ctx, blob, 1<<10)
@@ -34,4 +39,18 @@ func claim(ctx context.Context, blobs *blobclient.Client, artifacts string, c Co
 	}
 	return fail(CodeAlreadyClaimed, fmt.Errorf("attempt %d of rank %d was already started by pod %s; this pod runs nothing, so that the command does not run twice",
 		c.Attempt, c.Rank, holder))
+}
+
+func claimBlob(artifacts string, attempt, rank int) string {
+	return blobclient.Join(artifacts, fmt.Sprintf("system_logs/claim-%d-%d", attempt, rank))
+}
+
+// create writes a blob; first is false when it was there before.
+func create(ctx context.Context, blobs *blobclient.Client, blob, content string) (first bool, err error) {
+	err = blobs.Create(ctx, blob, []byte(content))
+	var se *blobclient.StatusError
+	if errors.As(err, &se) && se.Exists() {
+		return false, nil
+	}
+	return err == nil, err
 }

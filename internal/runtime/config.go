@@ -26,13 +26,18 @@ import (
 
 // Config is where a runtime finds things and who it is. Paths are absolute.
 type Config struct {
-	SpecPath, TokenPath, CAPath, LogKeyPath string
-	WorkDir, ResultPath                     string
+	SpecPath, TokenPath, CAPath, CustomCAPath, LogKeyPath string
+	WorkDir, ResultPath                                   string
+	// MountDir is the volume of the node's CSI driver; "" where there is none. MountCache is what mounts keep on disk for reading, in bytes.
+	MountDir   string
+	MountCache int64
+	// PublicCAs are patterns of files of the image; the first that exists holds the public CAs.
+	PublicCAs []string
 	// Listen is the address of the file server; "" serves nothing.
 	Listen string
 
 	Rank, Attempt, NodeCount int
-	PodUID                   string
+	PodUID, PodIP            string
 	// Nonce tells this process from another one of the same pod; "" makes one.
 	Nonce string
 	Hosts string
@@ -60,16 +65,17 @@ func FromEnvironment(environ []string) (Config, error) {
 	}
 	c := Config{
 		SpecPath: commonruntime.SpecPath, TokenPath: commonruntime.TokenPath, CAPath: commonruntime.CAPath,
+		CustomCAPath: commonruntime.CustomCAPath, PublicCAs: publicCAs,
 		LogKeyPath: commonruntime.LogKeyPath, WorkDir: commonruntime.WorkDir, ResultPath: commonruntime.ReasonPath,
-		Listen: fmt.Sprintf(":%d", commonruntime.LogPort), PodUID: env[podenv.PodUID], Hosts: env[podenv.Hosts],
+		Listen: fmt.Sprintf(":%d", commonruntime.LogPort), PodUID: env[podenv.PodUID], PodIP: env["POD_IP"], Hosts: env[podenv.Hosts], MountDir: env[podenv.Mounts],
 		Environ: environ, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
-	hours := 24
+	hours, cache := 24, defaultMountCache>>20
 	for _, n := range []struct {
 		name string
 		to   *int
 		def  int
-	}{{podenv.Rank, &c.Rank, 0}, {podenv.Attempt, &c.Attempt, 0}, {podenv.NodeCount, &c.NodeCount, 1}, {podenv.RetryHours, &hours, 24}} {
+	}{{podenv.Rank, &c.Rank, 0}, {podenv.Attempt, &c.Attempt, 0}, {podenv.NodeCount, &c.NodeCount, 1}, {podenv.RetryHours, &hours, 24}, {podenv.MountCache, &cache, cache}} {
 		*n.to = n.def
 		if env[n.name] == "" {
 			continue
@@ -80,7 +86,7 @@ func FromEnvironment(environ []string) (Config, error) {
 		}
 		*n.to = v
 	}
-	c.RetryFor = time.Duration(hours) * time.Hour
+	c.RetryFor, c.MountCache = time.Duration(hours)*time.Hour, int64(cache)<<20
 	return c.withDefaults(), nil
 }
 
@@ -94,6 +100,9 @@ func (c Config) withDefaults() Config {
 	def(&c.FlushEvery, time.Second)
 	def(&c.KillAfter, 30*time.Second)
 	def(&c.DrainAfter, 2*time.Second)
+	if c.MountCache == 0 {
+		c.MountCache = defaultMountCache
+	}
 	if c.NodeCount == 0 {
 		c.NodeCount = 1
 	}
@@ -123,14 +132,8 @@ func (c Config) retryPrefix() string {
 	return fmt.Sprintf("retry-%03d/", c.Attempt)
 }
 
-// stdLogName is the log file of the process with the given rank among all processes of the job. Rank 0 keeps the plain
-// name, which every run has and which clients stream; the others' names match only the pattern of all user logs.
-func stdLogName(processRank int) string {
-	if processRank == 0 {
-		return commonruntime.StdLogPath
-	}
-	return fmt.Sprintf("user_logs/std_log_process_%02d.txt", processRank)
-}
+// isStdLog says whether a file of user_logs has a name that only the runtime writes, here or in another pod.
+func isStdLog(name string) bool { return strings.HasPrefix(name, "std_log") }
 
 // systemLogName is the runtime's own log of the pod with the given rank.
 func systemLogName(rank int) string {

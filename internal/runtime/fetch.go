@@ -21,6 +21,8 @@ const parallelFiles = 8
 type fetcher struct {
 	blobs *blobclient.Client
 	cfg   Config
+	// mounts, if set, is asked first.
+	mounts *mounter
 }
 
 // code fetches the snapshot's folder into the working folder, which exists also when there is no code.
@@ -61,6 +63,11 @@ func (f fetcher) input(ctx context.Context, name string, in commonruntime.Input)
 	}
 	if in.Mode == "Direct" {
 		return in.URL, nil
+	}
+	if f.mounts != nil {
+		if path, ok, err := f.mounts.input(ctx, name, in); ok || err != nil {
+			return path, err
+		}
 	}
 	dir := filepath.Join(f.cfg.inputsDir(), name)
 	if err := os.MkdirAll(dir, 0o777); err != nil {

@@ -36,7 +36,7 @@ func newPod(t testing.TB, command string) *pod {
 		BlobBase: p.blobs.Base, Artifacts: p.blobs.Base + "/" + artifacts[:len(artifacts)-1]}
 	p.cfg = Config{
 		SpecPath: filepath.Join(dir, "job.json"), TokenPath: filepath.Join(dir, "token"), LogKeyPath: filepath.Join(dir, "log-key"),
-		CAPath: filepath.Join(dir, "ca.crt"), WorkDir: filepath.Join(dir, "work"), ResultPath: filepath.Join(dir, "result"),
+		CAPath: filepath.Join(dir, "ca.crt"), CustomCAPath: filepath.Join(dir, "custom-ca.crt"), WorkDir: filepath.Join(dir, "work"), ResultPath: filepath.Join(dir, "result"),
 		PodUID: "pod-a", Nonce: "n1", Environ: []string{"PATH=" + os.Getenv("PATH"), "FROM_IMAGE=yes"}, Stdout: p.out, Stderr: io.Discard,
 		HTTP: p.blobs.Client(), FlushEvery: 10 * time.Millisecond,
 	}

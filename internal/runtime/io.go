@@ -3,12 +3,9 @@ package runtime
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 )
@@ -50,20 +47,13 @@ func (q quiet) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// httpClient trusts the system's CAs and those at caPath, if any.
-func httpClient(caPath string) (*http.Client, error) {
+// httpClient trusts the image's public CAs and the private ones.
+func httpClient(private []byte) *http.Client {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	pem, err := os.ReadFile(caPath)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("reading CA bundle: %w", err)
-	case !pool.AppendCertsFromPEM(pem) && len(pem) > 0:
-		return nil, fmt.Errorf("CA bundle %s holds no certificate", caPath)
-	}
+	pool.AppendCertsFromPEM(private)
 	return &http.Client{Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
@@ -74,5 +64,5 @@ func httpClient(caPath string) (*http.Client, error) {
 		MaxIdleConnsPerHost:   parallelFiles,
 		ForceAttemptHTTP2:     true,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-	}}, nil
+	}}
 }

@@ -16,11 +16,18 @@ import (
 )
 
 // outputPaths prepares the outputs' folders and returns what each is called by: a path or, for Direct, the URL.
-func outputPaths(cfg Config, outputs map[string]commonruntime.Output) (map[string]string, error) {
+func outputPaths(ctx context.Context, cfg Config, mounts *mounter, outputs map[string]commonruntime.Output) (map[string]string, error) {
 	values := make(map[string]string, len(outputs))
 	for name, o := range outputs {
 		if o.Mode == "Direct" {
 			values[name] = o.URL
+			continue
+		}
+		path, ok, err := mounts.output(ctx, name, o)
+		if err != nil {
+			return nil, fmt.Errorf("mounting output %q: %w", name, err)
+		}
+		if values[name] = path; ok {
 			continue
 		}
 		dir := filepath.Join(cfg.outputsDir(), name)
@@ -39,6 +46,12 @@ func outputPaths(cfg Config, outputs map[string]commonruntime.Output) (map[strin
 type uploader struct {
 	blobs *blobclient.Client
 	log   *slog.Logger
+	// leave says which files of a tree stay, by base name; nil means none.
+	leave func(name string) bool
+	// newest, if set, is asked before each file.
+	newest *newest
+	// mounts has the outputs that are stored as they are written.
+	mounts *mounter
 }
 
 // outputs uploads every declared output; all are tried, and errors name the output.
@@ -48,7 +61,11 @@ func (u uploader) outputs(ctx context.Context, outputs map[string]commonruntime.
 		if o.Mode == "Direct" {
 			continue
 		}
-		if err := u.output(ctx, o, paths[name]); err != nil {
+		mounted, err := u.mounts.flush(ctx, name)
+		if !mounted {
+			err = u.output(ctx, o, paths[name])
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("uploading output %q: %w", name, err))
 		}
 	}
@@ -75,7 +92,7 @@ func (u uploader) tree(ctx context.Context, dir, url string) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelFiles)
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || u.leave != nil && u.leave(d.Name()) {
 			return err
 		}
 		fi, err := os.Stat(p)
@@ -105,6 +122,11 @@ func (u uploader) file(ctx context.Context, path, url string, fi fs.FileInfo) er
 		return err
 	}
 	defer f.Close()
+	if u.newest != nil {
+		if err := u.newest.check(ctx); err != nil {
+			return err
+		}
+	}
 	if err := u.blobs.Upload(ctx, url, f, fi.Size()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -21,6 +21,7 @@ const (
 	CodeCanceled            = "Canceled"
 	CodeOutputUploadFailed  = "OutputUploadFailed"
 	CodeAlreadyClaimed      = "AlreadyClaimed"
+	CodeSuperseded          = "Superseded"
 	CodeSpecInvalid         = "SpecInvalid"
 	// CodeLogLost is of a command that succeeded, but whose log is not complete.
 	CodeLogLost = "LogLost"

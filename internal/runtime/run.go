@@ -44,6 +44,9 @@ type run struct {
 	files *files
 	blobs *blobclient.Client
 	spec  commonruntime.JobSpec
+	// newest and mounts are for what all attempts share.
+	newest *newest
+	mounts *mounter
 }
 
 func (r *run) do(ctx context.Context) commonruntime.Result {
@@ -86,9 +89,11 @@ func (r *run) open() error {
 	}
 	hc := r.cfg.HTTP
 	if hc == nil {
-		if hc, err = httpClient(r.cfg.CAPath); err != nil {
+		private, err := r.cfg.privateCAs()
+		if err != nil {
 			return err
 		}
+		hc = httpClient(private)
 	}
 	r.blobs, err = blobclient.New(blobclient.Config{
 		Base: r.spec.BlobBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.token,
@@ -173,12 +178,12 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 	}
 	logs := make([]*spool, g.perNode)
 	for i := range logs {
-		if logs[i], err = follow(stdLogName(g.processRank(i))); err != nil {
+		if logs[i], err = follow(commonruntime.StdLogOf(g.processRank(i))); err != nil {
 			return failed(commonruntime.PhasePreparing, err)
 		}
 		defer logs[i].End()
 	}
-	c, err := r.prepare(ctx, g)
+	c, err := r.prepare(ctx)
 	if err != nil {
 		res := failed(commonruntime.PhasePreparing, canceledOr(ctx, err))
 		_, _ = fmt.Fprintf(io.MultiWriter(logs[0], r.cfg.Stdout), "fairlead: %s\n", res.Message)
@@ -207,15 +212,17 @@ func ifKilled(res commonruntime.Result) commonruntime.Result {
 
 // prepared is what the command needs.
 type prepared struct {
-	argv            []string
-	inputs, outputs map[string]string
-	token           string
+	argv                   []string
+	inputs, outputs, trust map[string]string
+	token                  string
 }
 
 // prepare fetches code and inputs side by side.
-func (r *run) prepare(ctx context.Context, g gang) (prepared, error) {
+func (r *run) prepare(ctx context.Context) (prepared, error) {
 	start := time.Now()
-	f := fetcher{blobs: r.blobs, cfg: r.cfg}
+	r.newest = newNewest(r.blobs, r.spec.Artifacts, r.cfg)
+	r.mounts = newMounter(r.cfg, r.blobs, r.log, r.newest.check)
+	f := fetcher{blobs: r.blobs, cfg: r.cfg, mounts: r.mounts}
 	var p prepared
 	eg, gctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return fail(CodeDownloadFailed, f.code(gctx, r.spec.Code)) })
@@ -227,22 +234,25 @@ func (r *run) prepare(ctx context.Context, g gang) (prepared, error) {
 		return p, err
 	}
 	var err error
-	if p.outputs, err = outputPaths(r.cfg, r.spec.Outputs); err != nil {
+	if p.outputs, err = outputPaths(ctx, r.cfg, r.mounts, r.spec.Outputs); err != nil {
 		return p, err
 	}
-	for _, dir := range []string{"outputs", "logs"} {
-		if err := os.MkdirAll(filepath.Join(r.cfg.codeDir(), dir), 0o777); err != nil {
+	for _, dir := range []string{filepath.Join(r.cfg.codeDir(), "outputs"), filepath.Join(r.cfg.codeDir(), "logs"), filepath.Join(r.cfg.filesDir(), "azureml-logs")} {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return p, fmt.Errorf("making folder %s: %w", dir, err)
 		}
 	}
 	if p.token, err = r.token(); err != nil {
 		return p, fail(CodeSpecInvalid, fmt.Errorf("reading run token: %w", err))
 	}
+	if p.trust, err = r.cfg.trust(); err != nil {
+		return p, fail(CodeSpecInvalid, err)
+	}
 	line, err := substitute(r.spec.Command, p.inputs, p.outputs)
 	if err != nil {
 		return p, fail(CodeSpecInvalid, err)
 	}
-	if p.argv, err = shell(line, commandEnviron(r.cfg, r.spec, "", nil, nil, nil)); err != nil {
+	if p.argv, err = shell(line, commandEnviron(r.cfg, r.spec, prepared{}, nil)); err != nil {
 		return p, fail(CodeCommandNotStarted, err)
 	}
 	r.log.Info("code and inputs are here", "inputs", len(p.inputs), "took", time.Since(start).Round(time.Millisecond))
@@ -254,7 +264,7 @@ func (r *run) command(ctx context.Context, g gang, p prepared, logs []*spool) co
 	procs := make([]process, g.perNode)
 	for i := range procs {
 		procs[i] = process{argv: p.argv, dir: r.cfg.codeDir(), out: io.MultiWriter(logs[i], quiet{r.cfg.Stdout}),
-			env: commandEnviron(r.cfg, r.spec, p.token, p.inputs, p.outputs, g.environ(i))}
+			env: commandEnviron(r.cfg, r.spec, p, g.environ(i))}
 	}
 	rn := runner{killAfter: r.cfg.KillAfter, drainAfter: r.cfg.DrainAfter, timeout: time.Duration(r.spec.TimeoutSeconds) * time.Second}
 	e := rn.run(ctx, procs, func() {
@@ -309,15 +319,29 @@ func (r *run) finalize(ctx context.Context, p prepared, res commonruntime.Result
 	start := time.Now()
 	u := uploader{blobs: r.blobs, log: r.log}
 	var eg errgroup.Group
-	eg.Go(func() error { return u.outputs(ctx, r.spec.Outputs, p.outputs) })
-	eg.Go(func() error { return u.tree(ctx, filepath.Join(r.cfg.codeDir(), "outputs"), r.artifact("outputs")) })
+	shared := u // attempts have logs of their own, but the same outputs
+	shared.newest, shared.mounts = r.newest, r.mounts
+	eg.Go(func() error { return shared.outputs(ctx, r.spec.Outputs, p.outputs) })
+	eg.Go(func() error {
+		return shared.tree(ctx, filepath.Join(r.cfg.codeDir(), "outputs"), r.artifact("outputs"))
+	})
 	eg.Go(func() error {
 		return u.tree(ctx, filepath.Join(r.cfg.codeDir(), "logs"), r.artifact(r.cfg.retryPrefix()+"logs"))
 	})
+	for _, area := range []string{"user_logs", "azureml-logs"} { // what the command itself wrote there
+		beside := u
+		beside.leave = isStdLog
+		eg.Go(func() error {
+			return beside.tree(ctx, filepath.Join(r.cfg.filesDir(), area), r.artifact(r.cfg.retryPrefix()+area))
+		})
+	}
 	if err := eg.Wait(); err != nil {
 		r.log.Error("outputs not uploaded", "error", err)
+		if f := new(failure); !errors.As(err, &f) {
+			err = fail(CodeOutputUploadFailed, err)
+		}
 		if res.ExitCode == 0 {
-			return failed(commonruntime.PhaseFinalizing, fail(CodeOutputUploadFailed, err))
+			return failed(commonruntime.PhaseFinalizing, err)
 		}
 	}
 	r.log.Info("outputs are uploaded", "took", time.Since(start).Round(time.Millisecond))

@@ -151,6 +151,25 @@ func distribution(kind string, perInstance int32) func(*pod) {
 	}
 }
 
+// TestCollectedFolders: files beside the runtime's own logs are kept too, but nothing takes the place of a log.
+func TestCollectedFolders(t *testing.T) {
+	p := newPod(t, `cd "$AZUREML_CR_HT_CAP_user_logs_PATH" && echo mine > mine.txt && echo forged > std_log_process_07.txt &&
+		echo old > "$AZUREML_CR_HT_CAP_azureml_logs_PATH/70_driver_log.txt" && echo said`)
+	if r := p.run(t.Context()); r.ExitCode != 0 {
+		t.Fatalf("result %+v", r)
+	}
+	got := map[string]string{}
+	for _, n := range p.blobs.Names(artifacts) {
+		if !strings.HasPrefix(n, "system_logs/") {
+			got[n] = p.artifact(n)
+		}
+	}
+	want := map[string]string{"user_logs/std_log.txt": "said\n", "user_logs/mine.txt": "mine\n", "azureml-logs/70_driver_log.txt": "old\n"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
 func TestCancelUploadsLogs(t *testing.T) {
 	p := newPod(t, `trap 'echo asked to end; exit 3' TERM; echo ready; sleep 600 & wait`)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -198,7 +217,7 @@ func TestAttemptsAndRanks(t *testing.T) {
 	want := map[string]string{
 		"retry-001/user_logs/std_log_process_02.txt": "2/4 node 1 local 0 at j-worker-0-0.j-svc\n",
 		"retry-001/user_logs/std_log_process_03.txt": "3/4 node 1 local 1 at j-worker-0-0.j-svc\n",
-		"system_logs/claim-1-1":                      "pod-a n1",
+		"system_logs/claim-0-1":                      "pod-a n1", "system_logs/claim-1-1": "pod-a n1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)

@@ -63,17 +63,57 @@ func TestSubstitute(t *testing.T) {
 	}
 }
 
-func TestTensorFlow(t *testing.T) {
-	g, err := newGang(Config{NodeCount: 3, Rank: 2, Hosts: "h{rank}.s"}, &commonruntime.Distribution{Type: "TensorFlow", WorkerCount: 2, ParameterServerCount: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := `{"cluster":{"ps":["h2.s:2222"],"worker":["h0.s:2222","h1.s:2222"]},"task":{"type":"ps","index":0},"environment":"cloud"}`
-	if diff := cmp.Diff(want, g.environ(0)["TF_CONFIG"]); diff != "" {
-		t.Errorf("TF_CONFIG (-want +got):\n%s", diff)
-	}
+func TestTensorFlowNeedsAPodForEachRole(t *testing.T) {
 	if _, err := newGang(Config{NodeCount: 3}, &commonruntime.Distribution{Type: "TensorFlow", WorkerCount: 3, ParameterServerCount: 1}); err == nil {
 		t.Error("four roles on three pods were accepted")
+	}
+}
+
+// TestGangVariables: what every process of a gang is told of it, whatever the distribution.
+func TestGangVariables(t *testing.T) {
+	tensorflow := &commonruntime.Distribution{Type: "TensorFlow", WorkerCount: 2, ParameterServerCount: 1}
+	tests := map[string]struct {
+		cfg  Config
+		dist *commonruntime.Distribution
+		want map[string]string
+	}{
+		"single": {Config{NodeCount: 1}, nil, map[string]string{
+			"AZUREML_NODE_COUNT": "1", "AZUREML_CR_NODE_RANK": "0", "AMLARC_NUM_WORKER": "1", "AMLARC_NUM_PS": "0",
+			"VC_WORKER_NUM": "1", "VC_WORKER_HOSTS": "127.0.0.1", "VC_TASK_INDEX": "0", "VK_TASK_INDEX": "0",
+			"AZUREML_CR_DISTRIBUTED_CONFIG": `{"rank":"VK_TASK_INDEX","host_list":["127.0.0.1"]}`}},
+		"mpi": {Config{NodeCount: 1, PodIP: "10.0.0.7"}, &commonruntime.Distribution{Type: "Mpi", ProcessCountPerInstance: 1}, map[string]string{
+			"AZUREML_NODE_COUNT": "1", "AZUREML_CR_NODE_RANK": "0", "AMLARC_NUM_WORKER": "1", "AMLARC_NUM_PS": "0",
+			"VC_WORKER_NUM": "1", "VC_WORKER_HOSTS": "127.0.0.1", "VC_TASK_INDEX": "0", "VK_TASK_INDEX": "0",
+			"AZUREML_CR_DISTRIBUTED_CONFIG": `{"rank":"VK_TASK_INDEX","host_list":["127.0.0.1"]}`,
+			"AZ_BATCHAI_MPI_MASTER_NODE":    "127.0.0.1", "AZ_BATCH_MASTER_NODE": "127.0.0.1:6105",
+			"AZ_BATCH_HOST_LIST": "127.0.0.1", "AZ_BATCHAI_JOB_MASTER_NODE_IP": "10.0.0.7"}},
+		"parameter server": {Config{NodeCount: 3, Rank: 2, Hosts: "h{rank}.s"}, tensorflow, map[string]string{
+			"AZUREML_NODE_COUNT": "3", "AZUREML_CR_NODE_RANK": "2", "AMLARC_NUM_WORKER": "2", "AMLARC_NUM_PS": "1",
+			"VC_WORKER_NUM": "2", "VC_WORKER_HOSTS": "h0.s,h1.s", "VC_PS_NUM": "1", "VC_PS_HOSTS": "h2.s", "VC_TASK_INDEX": "0", "VK_TASK_INDEX": "2",
+			"AZUREML_CR_DISTRIBUTED_CONFIG": `{"rank":"VK_TASK_INDEX","host_list":["h0.s","h1.s","h2.s"]}`,
+			"TF_CONFIG":                     `{"cluster":{"ps":["h2.s:2222"],"worker":["h0.s:2222","h1.s:2222"]},"task":{"type":"ps","index":0},"environment":"cloud"}`}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g, err := newGang(tt.cfg, tt.dist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, g.environ(0)); diff != "" {
+				t.Errorf("variables (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTokenExpiry(t *testing.T) {
+	for token, want := range map[string]int64{
+		"e30.eyJleHAiOjE3OTAwMDAwMDB9.c2ln": 1790000000,
+		"e30.e30.c2ln":                      0, "opaque": 0, "a.%.b": 0, "a.YQ.b": 0,
+	} {
+		if got := tokenExpiry(token); got != want {
+			t.Errorf("%s: %d, want %d", token, got, want)
+		}
 	}
 }
 

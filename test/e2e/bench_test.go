@@ -14,28 +14,74 @@ import (
 )
 
 // BenchmarkSubmitToRunning measures from the start of `fairlead ml job create` to the first thing the user's command does, with the
-// image on the node, one job after the other. Host and pod share a clock. Run it by -benchtime 50x.
+// image on the node, one job after the other. Each is followed by its peer, a plain Kubernetes Job of the same image and command on
+// the same cluster, from the start of `kubectl create`. Host and pods share a clock. Run it by -benchtime 50x.
 func BenchmarkSubmitToRunning(b *testing.B) {
 	file := filepath.Join(b.TempDir(), "job.yml")
 	if err := os.WriteFile(file, []byte(header+"command: date +%s.%N\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	var took []float64
+	var ours, plain []float64
 	round := time.Now().UnixNano()
 	for i := range b.N {
-		name := fmt.Sprintf("bench_%d_%d", round, i)
-		began := time.Now()
-		out, err := cli(append(ml("job", "create", "-f", file, "--name", name), "--stream", "-o", "none")...)
-		if err != nil {
-			b.Fatal(err)
-		}
-		started, ok := timestamp(out)
-		if !ok {
-			b.Fatalf("the job's log has no time:\n%s", out)
-		}
-		took = append(took, started-float64(began.UnixNano())/1e9)
+		name := fmt.Sprintf("bench-%d-%d", round, i)
+		ours = append(ours, started(b, func() (string, error) {
+			return cli(append(ml("job", "create", "-f", file, "--name", name), "--stream", "-o", "none")...)
+		}))
+		plain = append(plain, started(b, func() (string, error) { return plainJob(b, name) }))
 	}
-	report(b, took)
+	report(b, "", ours)
+	report(b, "plain-Job-", plain)
+}
+
+// started is how many seconds after its start a job ran its command; run returns the job's output.
+func started(b *testing.B, run func() (string, error)) float64 {
+	b.Helper()
+	began := time.Now()
+	out, err := run()
+	if err != nil {
+		b.Fatal(err)
+	}
+	at, ok := timestamp(out)
+	if !ok {
+		b.Fatalf("the job's log has no time:\n%s", out)
+	}
+	return at - float64(began.UnixNano())/1e9
+}
+
+// plainJob runs the same command as a Job of Kubernetes, without Fairlead, and returns what it printed.
+func plainJob(b *testing.B, name string) (string, error) {
+	file := filepath.Join(b.TempDir(), name+".yml")
+	err := os.WriteFile(file, fmt.Appendf(nil, `apiVersion: batch/v1
+kind: Job
+metadata: {name: %s, namespace: default}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: main, image: "fairlead/python-ml:bookworm", imagePullPolicy: IfNotPresent, command: [sh, -c, date +%%s.%%N]}
+`, name), 0o600)
+	if err != nil {
+		return "", err
+	}
+	var out string
+	for _, step := range [][]string{
+		{"create", "-f", file},
+		{"wait", "--for=condition=complete", "--timeout=2m", "job/" + name},
+		{"logs", "job/" + name},
+		{"delete", "--wait=false", "job/" + name},
+	} {
+		said, err := cli(append([]string{"kubectl", "-n", "default"}, step...)...)
+		if err != nil {
+			return "", err
+		}
+		if step[0] == "logs" {
+			out = said
+		}
+	}
+	return out, nil
 }
 
 // BenchmarkIdleMemory reports what the control plane and Fairlead's own components in the cluster hold when nothing runs:
@@ -89,14 +135,15 @@ func BenchmarkUp(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	report(b, took)
+	report(b, "", took)
 }
 
-func report(b *testing.B, seconds []float64) {
+// report reports the median and the 99th percentile under names that begin with prefix.
+func report(b *testing.B, prefix string, seconds []float64) {
 	slices.Sort(seconds)
 	at := func(q float64) float64 { return seconds[min(len(seconds)-1, int(q*float64(len(seconds))))] }
-	b.ReportMetric(at(0.50), "p50-s")
-	b.ReportMetric(at(0.99), "p99-s")
+	b.ReportMetric(at(0.50), prefix+"p50-s")
+	b.ReportMetric(at(0.99), prefix+"p99-s")
 	b.ReportMetric(0, "ns/op")
 }
 

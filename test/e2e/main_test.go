@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,12 +26,16 @@ const (
 	compute   = "k8s"
 )
 
-// world is where the suite's local cluster lives.
+// world is where the suite's local cluster lives, and where Fairlead's binaries are: in bin of the repository, or where
+// FAIRLEAD_E2E_BIN says.
 type world struct {
-	repo, home, data string
+	repo, bin, home, data string
 }
 
 var w world
+
+// up starts the local cluster, or what is missing of it.
+var up = []string{"up", "--internet=false"}
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -50,35 +55,18 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	w = world{repo: repo, home: home, data: filepath.Join(home, "data")}
+	w = world{repo: repo, bin: cmp.Or(os.Getenv("FAIRLEAD_E2E_BIN"), filepath.Join(repo, "bin")), home: home, data: filepath.Join(home, "data")}
 	defer func() {
 		if os.Getenv("FAIRLEAD_E2E_KEEP") == "" {
 			_, downErr := cli("down")
 			err = errors.Join(err, downErr, os.RemoveAll(home))
 		}
 	}()
-	for _, step := range [][]string{
-		{"up", "--internet=false"},
-		{"group", "create", "--name", group},
-		{"connectedk8s", "connect", "--name", cluster, "-g", group, "--kube-config", kubeconfig()},
-		{"k8s-extension", "create", "--name", extension, "--extension-type", "Microsoft.AzureML.Kubernetes", "--config", "enableTraining=True",
-			"--cluster-type", "connectedClusters", "--cluster-name", cluster, "-g", group, "--scope", "cluster"},
-		{"ml", "workspace", "create", "--name", workspace, "-g", group},
-		{"ml", "compute", "attach", "-g", group, "-w", workspace, "--name", compute, "--type", "kubernetes", "--namespace", "default",
-			"--identity-type", "SystemAssigned", "--resource-id", "CLUSTER"},
-	} {
-		for i, arg := range step {
-			if arg == "CLUSTER" {
-				id, err := cli("connectedk8s", "show", "-n", cluster, "-g", group, "--query", "id", "-o", "tsv")
-				if err != nil {
-					return 1, err
-				}
-				step[i] = strings.TrimSpace(id)
-			}
-		}
-		if _, err := cli(step...); err != nil {
-			return 1, err
-		}
+	if _, err := cli(up...); err != nil {
+		return 1, err
+	}
+	if err := attach(cli, kubeconfig()); err != nil {
+		return 1, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	violations := make(chan []string)
@@ -90,6 +78,33 @@ func run(m *testing.M) (code int, err error) {
 		code = 1
 	}
 	return code, nil
+}
+
+// attach connects a cluster and makes it a compute target of a workspace, by the given command line.
+func attach(cli func(...string) (string, error), kubeconfig string) error {
+	for _, step := range [][]string{
+		{"group", "create", "--name", group},
+		{"connectedk8s", "connect", "--name", cluster, "-g", group, "--kube-config", kubeconfig},
+		{"k8s-extension", "create", "--name", extension, "--extension-type", "Microsoft.AzureML.Kubernetes", "--config", "enableTraining=True", "nodeLostSeconds=10",
+			"--cluster-type", "connectedClusters", "--cluster-name", cluster, "-g", group, "--scope", "cluster"},
+		{"ml", "workspace", "create", "--name", workspace, "-g", group},
+		{"ml", "compute", "attach", "-g", group, "-w", workspace, "--name", compute, "--type", "kubernetes", "--namespace", "default",
+			"--identity-type", "SystemAssigned", "--resource-id", "CLUSTER"},
+	} {
+		for i, arg := range step {
+			if arg == "CLUSTER" {
+				id, err := cli("connectedk8s", "show", "-n", cluster, "-g", group, "--query", "id", "-o", "tsv")
+				if err != nil {
+					return err
+				}
+				step[i] = strings.TrimSpace(id)
+			}
+		}
+		if _, err := cli(step...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kubeconfig is the file `fairlead up` writes for a plain kubectl.
@@ -104,10 +119,15 @@ func cli(args ...string) (string, error) {
 	return out, nil
 }
 
-func cliOutput(args ...string) (stdout, stderr string, err error) {
-	cmd := exec.Command(filepath.Join(w.repo, "bin", "fairlead"), args...)
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(w.bin, "fairlead"), args...)
 	cmd.Env = append(os.Environ(), "FAIRLEAD_CONFIG_DIR="+filepath.Join(w.home, "config"), "FAIRLEAD_DATA_DIR="+w.data)
 	cmd.Dir = w.home
+	return cmd
+}
+
+func cliOutput(args ...string) (stdout, stderr string, err error) {
+	cmd := command(args...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
 	err = cmd.Run()

@@ -26,7 +26,7 @@ func aJob(edit ...func(*v1alpha1.AmlJob)) *v1alpha1.AmlJob {
 	j := &v1alpha1.AmlJob{
 		TypeMeta: metav1.TypeMeta{APIVersion: "amlarc.azureml.com/v1alpha1", Kind: "AmlJob"},
 		ObjectMeta: metav1.ObjectMeta{Name: testID, Namespace: "ml", UID: "uid-1", Labels: map[string]string{
-			"ml.azure.com/workspace": "ws1", "ml.azure.com/compute": "k8s", "kueue.x-k8s.io/queue-name": "team-a"}},
+			"ml.azure.com/workspace": "ws1", "ml.azure.com/compute": "k8s", "ml.azure.com/run-id": "plum_tree_1", "kueue.x-k8s.io/queue-name": "team-a"}},
 		Spec: v1alpha1.AmlJobSpec{Job: v1alpha1.JobSpec{JobID: testID, Name: "plum_tree_1", Image: "registry.example/py:1", InstanceCount: 1,
 			Options: v1alpha1.JobOptions{CommonRuntimeJobSpec: []byte(`{"version":"2"}`)}}},
 	}

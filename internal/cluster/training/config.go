@@ -9,6 +9,7 @@ package training
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 type Config struct {
 	// RuntimeImage holds fairlead-runtime; an init container copies it from there into the user's image.
 	RuntimeImage string
+	// PullSecret names a Secret in jobs' namespaces by which their images are pulled; empty for none.
+	PullSecret string
 	// RuntimePath is the binary's path in RuntimeImage; default /fairlead-runtime.
 	RuntimePath string
 	// RelayNamespace and RelayLabels name the pods that may read live logs; default namespace azureml, label app.kubernetes.io/name=relayserver.
@@ -26,6 +29,14 @@ type Config struct {
 	RelayLabels    map[string]string
 	// Proxy are the outbound proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that jobs get too; see ProxyFromEnvironment.
 	Proxy map[string]string
+	// NodeLostAfter is how long a node may be away before its pods are given up; default a minute.
+	NodeLostAfter time.Duration
+	// NodeSelector is the extension's: nodes of jobs must match it besides what the instance type asks for.
+	NodeSelector map[string]string
+	// CustomCA is the PEM of CAs that jobs shall trust besides public ones and the control plane's, such as that of a proxy.
+	CustomCA string
+	// BlobMounts tells that nodes have the CSI driver, so that inputs and outputs can be mounted.
+	BlobMounts bool
 	// Workers is how many jobs are reconciled at once; default 8.
 	Workers int
 	// Clock tells the time; default time.Now.
@@ -57,6 +68,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RelayLabels == nil {
 		c.RelayLabels = map[string]string{"app.kubernetes.io/name": "relayserver"}
 	}
+	if c.NodeLostAfter == 0 {
+		c.NodeLostAfter = time.Minute
+	}
+	if c.NodeLostAfter < time.Second {
+		return c, fmt.Errorf("training: Config.NodeLostAfter is %s; it must be a second or more", c.NodeLostAfter)
+	}
 	if c.Workers == 0 {
 		c.Workers = 8
 	}
@@ -85,6 +102,7 @@ const (
 	ReasonImagePull           = "ImagePull"
 	ReasonContainerConfig     = "ContainerConfig"
 	ReasonUnknownInstanceType = "UnknownInstanceType"
+	ReasonInvalidVolume       = "InvalidVolume"
 	ReasonInvalidJob          = "InvalidJob"
 	ReasonQuotaExceeded       = "QuotaExceeded"
 	ReasonForbidden           = "Forbidden"

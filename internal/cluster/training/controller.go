@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -41,7 +42,8 @@ func CacheOptions() cache.Options {
 		panic(err) // a constant
 	}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&corev1.Pod{}: {Label: ours}, &batchv1.Job{}: {Label: ours}, &jobset.JobSet{}: {Label: ours},
+		&corev1.Pod{}: {Label: ours}, &batchv1.Job{}: {Label: ours}, &jobset.JobSet{}: {Label: ours}, &corev1.Node{}: {Transform: slimNode},
+		&corev1.PersistentVolumeClaim{}: {Label: labels.SelectorFromSet(labels.Set{labelClaim: "true"})},
 	}, DefaultTransform: cache.TransformStripManagedFields()}
 }
 
@@ -65,6 +67,8 @@ func Add(mgr manager.Manager, cfg Config) error {
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&v1alpha1.InstanceType{}, handler.EnqueueRequestsFromMapFunc(r.waitingFor)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn)).
+		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.onNode), builder.WithPredicates(readinessChanges())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, maxRetry)}).
 		Complete(r)
@@ -88,14 +92,23 @@ type reconciler struct {
 
 // waitingFor finds the jobs that an instance type keeps waiting.
 func (r *reconciler) waitingFor(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.notStarted(ctx, func(j *v1alpha1.AmlJob) bool { return instanceTypeName(j) == o.GetName() })
+}
+
+// waitingIn finds the jobs that a claim of their namespace keeps waiting.
+func (r *reconciler) waitingIn(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.notStarted(ctx, func(j *v1alpha1.AmlJob) bool { return j.Status.Reason == ReasonInvalidVolume }, client.InNamespace(o.GetNamespace()))
+}
+
+func (r *reconciler) notStarted(ctx context.Context, by func(*v1alpha1.AmlJob) bool, in ...client.ListOption) []reconcile.Request {
 	var jobs v1alpha1.AmlJobList
-	if err := r.client.List(ctx, &jobs); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing jobs that wait for an instance type")
+	if err := r.client.List(ctx, &jobs, in...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing jobs that wait")
 		return nil
 	}
 	var out []reconcile.Request
 	for i := range jobs.Items {
-		if j := &jobs.Items[i]; !j.Status.JobSetCreated && !terminal(j.Status.State) && instanceTypeName(j) == o.GetName() {
+		if j := &jobs.Items[i]; !j.Status.JobSetCreated && !terminal(j.Status.State) && by(j) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(j)})
 		}
 	}
@@ -117,6 +130,11 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 }
 
 func (r *reconciler) act(ctx context.Context, w world, d *decision) error {
+	for _, f := range d.forsaken {
+		if err := r.giveUp(ctx, f); err != nil {
+			return err
+		}
+	}
 	switch d.action {
 	case actCreate:
 		return r.create(ctx, w, d)
@@ -132,7 +150,7 @@ func (r *reconciler) act(ctx context.Context, w world, d *decision) error {
 // create makes the job's objects. What is wrong with the job itself ends it; what the cluster refuses for now is told as
 // the reason for waiting, and tried again.
 func (r *reconciler) create(ctx context.Context, w world, d *decision) error {
-	objs, err := render(w.job, *w.itype, r.cfg)
+	objs, err := render(w.job, *w.itype, w.around, r.cfg)
 	if err != nil {
 		w.end(d, verdict{state: StateFailed, reason: ReasonInvalidJob, message: err.Error()})
 		return nil

@@ -2,17 +2,20 @@ package training
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +24,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
@@ -61,7 +65,7 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.must(Add(mgr, Config{RuntimeImage: "fairlead/runtime:1"}))
+	s.must(Add(mgr, Config{RuntimeImage: "fairlead/runtime:1", PullSecret: "extension"}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
@@ -268,6 +272,10 @@ func TestController(t *testing.T) {
 			t.Errorf("JobSet is there again: %v", err)
 		}
 	})
+	t.Run("outlives its node", func(t *testing.T) {
+		s := &stage{t, s.c}
+		s.lostNode(jobID('f' - '0'))
+	})
 	t.Run("tells of quota", func(t *testing.T) {
 		s := &stage{t, s.c}
 		id := jobID(6)
@@ -281,9 +289,61 @@ func TestController(t *testing.T) {
 		}))
 		s.state(id, StateQueued, ReasonQuotaExceeded)
 	})
+	t.Run("mounts marked claims, and waits for those that cannot be", func(t *testing.T) {
+		s := &stage{t, s.c}
+		c := claim("shared", "not/absolute", corev1.ReadWriteOnce)
+		c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+		unmarked := c.DeepCopy()
+		unmarked.Name, unmarked.Labels = "unmarked", nil
+		s.must(s.c.Create(t.Context(), &c))
+		s.must(s.c.Create(t.Context(), unmarked))
+		bad, good := jobID(7), jobID(8)
+		s.job(bad)
+		s.state(bad, StateQueued, ReasonInvalidVolume)
+		c.Annotations[annotationMountPath] = "/mnt/nfs"
+		s.must(s.c.Update(t.Context(), &c))
+		for _, id := range []string{bad, good} {
+			if id == good {
+				s.job(id)
+			}
+			spec := s.jobSet(id).Spec.ReplicatedJobs[0].Template.Spec.Template.Spec
+			var got []string
+			for _, v := range spec.Volumes {
+				if v.PersistentVolumeClaim != nil {
+					got = append(got, v.PersistentVolumeClaim.ClaimName)
+				}
+			}
+			if m := spec.Containers[0].VolumeMounts; len(got) != 1 || got[0] != "shared" || m[len(m)-1].MountPath != "/mnt/nfs" {
+				t.Errorf("claims %v, mounts %v", got, m)
+			}
+		}
+		s.must(s.c.Delete(t.Context(), &c))
+	})
+	t.Run("pulls with the default account's Secrets too", func(t *testing.T) {
+		s := &stage{t, s.c}
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "ml"}}
+		_, err := controllerutil.CreateOrUpdate(t.Context(), s.c, account, func() error {
+			account.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "team"}, {Name: "extension"}}
+			return nil
+		})
+		s.must(err)
+		id := jobID(9)
+		s.job(id)
+		want := []corev1.LocalObjectReference{{Name: "extension"}, {Name: "team"}}
+		if diff := cmp.Diff(want, s.jobSet(id).Spec.ReplicatedJobs[0].Template.Spec.Template.Spec.ImagePullSecrets); diff != "" {
+			t.Errorf("secrets (-want +got):\n%s", diff)
+		}
+	})
 	t.Run("gang template is valid", func(t *testing.T) {
 		s := &stage{t, s.c}
-		tmpl := s.jobSet(jobID(1)).Spec.ReplicatedJobs[0].Template
-		s.must(s.c.Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "as-job", Namespace: "ml"}, Spec: tmpl.Spec}))
+		for i, servers := range []int32{0, 1, 2} {
+			job := aJob(gangOf(3), func(j *v1alpha1.AmlJob) {
+				j.Spec.Job.Options.CommonRuntimeJobSpec = fmt.Appendf(nil, `{"distribution":{"type":"TensorFlow","parameterServerCount":%d}}`, servers)
+			})
+			js, err := renderJobSet(job, *defaultType(), surroundings{}, testConfig(t))
+			s.must(err)
+			s.must(s.c.Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("as-job-%d", i), Namespace: "ml"},
+				Spec: js.Spec.ReplicatedJobs[0].Template.Spec}))
+		}
 	})
 }

@@ -21,13 +21,17 @@ type world struct {
 	job *v1alpha1.AmlJob
 	// itype is nil when the job's instance type does not exist.
 	itype *instanceType
+	// around is read only before the job is started.
+	around surroundings
 	// jobSet is nil when there is none, as the API server itself says.
 	jobSet *jobset.JobSet
 	jobs   []batchv1.Job
 	pods   []corev1.Pod
 	// events are those of the job's Jobs and of its JobSet, read only while pods are missing, and those of pods that start slowly.
 	events []corev1.Event
-	now    time.Time
+	// nodes are those of the pods that are not ready, by name.
+	nodes map[string]nodeTrouble
+	now   time.Time
 }
 
 // action is what has to be done besides writing the status.
@@ -45,7 +49,9 @@ const (
 type decision struct {
 	status v1alpha1.AmlJobStatus
 	action action
-	again  time.Duration
+	// forsaken are the pods that the operator ends itself.
+	forsaken []forsaken
+	again    time.Duration
 }
 
 // How soon to look again at what no watch tells of, and how long after its timeout a job may go on before the operator ends it.
@@ -73,7 +79,7 @@ func decide(w world) decision {
 		w.begin(&d)
 	case w.jobSet == nil:
 		w.gone(&d)
-	case condition(w.jobSet, jobset.JobSetCompleted):
+	case condition(w.jobSet, jobset.JobSetCompleted) || condition(w.jobSet, jobset.JobSetFailed) && w.allDone():
 		w.end(&d, w.success())
 	case w.jobSet.DeletionTimestamp != nil: // its pods fail because they are told to end: that says nothing
 		w.deleting(&d)
@@ -85,7 +91,19 @@ func decide(w world) decision {
 	default:
 		w.progress(&d)
 	}
+	if !terminal(d.status.State) {
+		var again time.Duration
+		d.forsaken, again = w.forsakenPods()
+		d.lookAgain(again)
+	}
 	return d
+}
+
+// lookAgain makes d look again after so long, or sooner; 0 asks for nothing.
+func (d *decision) lookAgain(after time.Duration) {
+	if after > 0 && (d.again == 0 || after < d.again) {
+		d.again = after
+	}
 }
 
 // begin decides about a job that was not started yet.
@@ -99,6 +117,14 @@ func (w world) begin(d *decision) {
 		w.explain(d, ReasonUnknownInstanceType, fmt.Sprintf(
 			"instance type %q does not exist in this cluster; create an InstanceType of that name, or set resources.instance_type to one of `kubectl get instancetypes`",
 			instanceTypeName(w.job)))
+		return
+	}
+	if w.itype.conflict != "" {
+		w.explain(d, ReasonUnschedulable, w.itype.conflict)
+		return
+	}
+	if w.around.invalid != "" {
+		w.explain(d, ReasonInvalidVolume, w.around.invalid)
 		return
 	}
 	w.explain(d, ReasonPodPending, "waiting for pods to be made")
@@ -153,9 +179,7 @@ func (w world) progress(d *decision) {
 		d.again = max(left, time.Second)
 	}
 	w.explain(d, g.reason, g.message)
-	if g.poll > 0 && (d.again == 0 || g.poll < d.again) {
-		d.again = g.poll
-	}
+	d.lookAgain(g.poll)
 }
 
 // timeLeft is how long until the operator itself ends the job, which it does only if the pods' runtimes did not. As theirs, its limit
@@ -214,7 +238,7 @@ type verdict struct {
 func (w world) success() verdict {
 	v := verdict{state: StateCompleted}
 	for _, p := range w.pods {
-		if c := mainState(p); c != nil && c.result != nil && c.result.Code != "" {
+		if c := mainState(p); c != nil && c.result != nil && c.result.Code != "" && c.result.ExitCode == 0 {
 			v.reason, v.message = c.result.Code, c.result.Message
 		}
 	}
@@ -276,7 +300,7 @@ func clip(s string) string {
 func (w world) current(attempt int32) []corev1.Pod {
 	var out []corev1.Pod
 	for _, p := range w.pods {
-		if a, err := strconv.Atoi(p.Labels[labelAttempt]); err != nil && attempt == 0 || err == nil && int32(a) == attempt {
+		if attemptOf(p) == attempt {
 			out = append(out, p)
 		}
 	}
@@ -284,6 +308,12 @@ func (w world) current(attempt int32) []corev1.Pod {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// attemptOf is 0 for a pod that does not tell.
+func attemptOf(p corev1.Pod) int32 {
+	n, _ := strconv.ParseInt(p.Labels[labelAttempt], 10, 32)
+	return int32(n)
 }
 
 func rank(p corev1.Pod) int32 {

@@ -132,6 +132,16 @@ func TestDecide(t *testing.T) {
 		"completed, log not whole": {world{job: aJob(), jobSet: aJobSet(has(jobset.JobSetCompleted)), pods: []corev1.Pod{aPod(0, ended(0, "Completed", 9, word("Done", "LogLost", 0)))}},
 			want{StateCompleted, "LogLost", []string{"said LogLost"}, 0, actNone, 0}},
 		"completed": {world{job: aJob(), jobSet: aJobSet(has(jobset.JobSetCompleted)), pods: []corev1.Pod{aPod(0, ended(0, "Completed", 9, nil))}}, want{StateCompleted, "", nil, 0, actNone, 0}},
+		"done, exit code lost": {world{job: aJob(), jobSet: aJobSet(failed), pods: []corev1.Pod{aPod(0, ended(255, "Unknown", 9, word("Done", "", 0)))}},
+			want{StateCompleted, "", nil, 0, actNone, 0}},
+		"gang done, one exit code lost": {world{job: aJob(gangOf(2)), jobSet: aJobSet(failed), pods: []corev1.Pod{
+			aPod(0, ended(0, "Completed", 9, word("Done", "", 0))), aPod(1, ended(255, "Unknown", 9, word("Done", "", 0)))}},
+			want{StateCompleted, "", nil, 0, actNone, 0}},
+		"one done and its exit code lost, one ended for it": {world{job: aJob(gangOf(2)), jobSet: aJobSet(failed), pods: []corev1.Pod{
+			aPod(0, ended(143, "Error", 9, word("Running", "Canceled", 143))), aPod(1, ended(255, "Unknown", 9, word("Done", "", 0)))}},
+			want{StateFailed, ReasonJobFailed, []string{"pod-1 did its work to the end", "node-1 lost its exit code"}, -1, actNone, 0}},
+		"one of a gang done, one gone": {world{job: aJob(gangOf(2)), jobSet: aJobSet(failed), pods: []corev1.Pod{aPod(1, ended(255, "Unknown", 9, word("Done", "", 0)))}},
+			want{StateFailed, ReasonJobFailed, nil, -1, actNone, 0}},
 		"exit code": {world{job: aJob(), jobSet: aJobSet(failed), pods: []corev1.Pod{aPod(0, ended(3, "Error", 9, run(3)))}},
 			want{StateFailed, ReasonNonZeroExit, []string{"The command ended"}, 3, actNone, 0}},
 		"first failure counts": {world{job: aJob(gangOf(3)), jobSet: aJobSet(failed), pods: []corev1.Pod{

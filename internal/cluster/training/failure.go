@@ -155,12 +155,36 @@ func (w world) fromResult(p corev1.Pod, r commonruntime.Result, v verdict) (verd
 		if r.Code != ReasonTimeout {
 			v.exitCode = nil // the code is the runtime's own, not the command's
 		}
+	case succeeded(&r):
+		v.reason, v.exitCode, v.message = ReasonJobFailed, nil, lostExitMessage(p)
 	case r.Phase == commonruntime.PhasePreparing:
 		v.reason, v.exitCode = ReasonStartError, nil
 	default:
 		v.reason = ReasonNonZeroExit
 	}
 	return v, 0, true
+}
+
+// succeeded is a runtime's last word when all is done; anything less than that is another phase.
+func succeeded(r *commonruntime.Result) bool {
+	return r != nil && r.Phase == commonruntime.PhaseDone && r.ExitCode == 0
+}
+
+// allDone says whether every pod of the gang did its work to the end, by the word of the runtime in it. A node whose container runtime
+// ends at the same moment loses the exit code and calls such a pod failed.
+func (w world) allDone() bool {
+	done := map[int32]bool{}
+	for _, p := range w.current(w.jobSet.Status.Restarts) {
+		if m := mainState(p); m != nil && succeeded(m.result) {
+			done[rank(p)] = true
+		}
+	}
+	return len(done) > 0 && len(done) == int(w.job.Spec.Job.InstanceCount)
+}
+
+func lostExitMessage(p corev1.Pod) string {
+	return fmt.Sprintf("pod %s did its work to the end, but node %s lost its exit code, so that Kubernetes ended the job's other pods; was the node's container runtime started again? Submit the job anew",
+		p.Name, p.Spec.NodeName)
 }
 
 // fromExit is for a container that ended without a word from the runtime.
@@ -251,6 +275,12 @@ func (w world) disruptionMessage(p corev1.Pod, reason string) string {
 		return fmt.Sprintf("pod %s was preempted on node %s by one of higher priority (%s)", p.Name, p.Spec.NodeName, said)
 	case ReasonEvicted:
 		return fmt.Sprintf("pod %s was evicted from node %s (%s)", p.Name, p.Spec.NodeName, said)
+	}
+	if p.Status.Reason == ReasonNodeLost { // the operator's own mark, see giveUp
+		return p.Status.Message
+	}
+	if trouble, is := w.nodes[p.Spec.NodeName]; is {
+		return troubleText(p, trouble)
 	}
 	return fmt.Sprintf("node %s of pod %s was lost (%s)", p.Spec.NodeName, p.Name, said)
 }

@@ -15,6 +15,26 @@ import (
 type instanceType struct {
 	name string
 	spec v1alpha1.InstanceTypeSpec
+	// conflict says why no node can ever fit; empty as a rule.
+	conflict string
+}
+
+// on narrows the type to nodes that have further labels.
+func (it *instanceType) on(selector map[string]string) *instanceType {
+	if len(selector) == 0 {
+		return it
+	}
+	both := maps.Clone(selector)
+	for _, key := range slices.Sorted(maps.Keys(it.spec.NodeSelector)) {
+		value := it.spec.NodeSelector[key]
+		if want, also := selector[key]; also && want != value {
+			it.conflict = fmt.Sprintf("instance type %s asks for nodes with %s=%s and the extension's setting nodeSelector.%s for %s=%s; no node has both. Change one of them, or choose another instance type",
+				it.name, key, value, key, key, want)
+		}
+		both[key] = value
+	}
+	it.spec.NodeSelector = both
+	return it
 }
 
 // instanceTypeName is the type that a job names, or the default.

@@ -34,6 +34,11 @@ func (r *reconciler) observe(ctx context.Context, key types.NamespacedName) (wor
 	if w.jobSet, err = r.jobSet(ctx, key, job.Status.JobSetCreated || job.Spec.Job.Cancel); err != nil {
 		return w, err
 	}
+	if w.jobSet == nil && !job.Status.JobSetCreated {
+		if w.around, err = r.surroundings(ctx, key.Namespace); err != nil {
+			return w, err
+		}
+	}
 	of := []client.ListOption{client.InNamespace(key.Namespace), client.MatchingLabels{LabelJobID: key.Name}}
 	var jobs batchv1.JobList
 	var pods corev1.PodList
@@ -48,6 +53,9 @@ func (r *reconciler) observe(ctx context.Context, key types.NamespacedName) (wor
 		return w, fmt.Errorf("listing pods of %s: %w", key, err)
 	}
 	w.jobs, w.pods = jobs.Items, pods.Items
+	if w.nodes, err = r.troubles(ctx, w.pods); err != nil {
+		return w, err
+	}
 	return w, r.events(ctx, &w)
 }
 
@@ -56,9 +64,9 @@ func (r *reconciler) instanceType(ctx context.Context, name string) (*instanceTy
 	err := r.client.Get(ctx, types.NamespacedName{Name: name}, &it)
 	switch {
 	case err == nil:
-		return &instanceType{name: name, spec: it.Spec}, nil
+		return (&instanceType{name: name, spec: it.Spec}).on(r.cfg.NodeSelector), nil
 	case apierrors.IsNotFound(err) && name == v1alpha1.DefaultInstanceType:
-		return &instanceType{name: name, spec: v1alpha1.ImplicitDefault()}, nil
+		return (&instanceType{name: name, spec: v1alpha1.ImplicitDefault()}).on(r.cfg.NodeSelector), nil
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,10 +25,14 @@ const graceSeconds = 60
 const defaultShm = "2Gi"
 
 // renderPod is the template of a job's pods: an init container that brings the runtime, and the user's image running it.
-func renderPod(job *v1alpha1.AmlJob, it instanceType, cfg Config) (corev1.PodTemplateSpec, error) {
+func renderPod(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) (corev1.PodTemplateSpec, error) {
 	volumes, err := renderVolumes(job)
 	if err != nil {
 		return corev1.PodTemplateSpec{}, err
+	}
+	main := renderMain(job, it, around, cfg.Proxy)
+	if cfg.BlobMounts && wantsMounts(job) {
+		volumes = append(volumes, addMounts(&main))
 	}
 	no, grace := false, int64(graceSeconds)
 	return corev1.PodTemplateSpec{
@@ -38,11 +43,12 @@ func renderPod(job *v1alpha1.AmlJob, it instanceType, cfg Config) (corev1.PodTem
 			EnableServiceLinks:            &no,
 			TerminationGracePeriodSeconds: &grace,
 			NodeSelector:                  it.spec.NodeSelector,
-			Tolerations:                   tolerations(job, it),
+			Tolerations:                   tolerations(job, it, cfg.NodeLostAfter),
+			ImagePullSecrets:              around.pullSecrets,
 			SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			InitContainers:                []corev1.Container{renderInit(it, cfg)},
-			Containers:                    []corev1.Container{renderMain(job, it, cfg.Proxy)},
-			Volumes:                       volumes,
+			Containers:                    []corev1.Container{main},
+			Volumes:                       append(volumes, around.volumes()...),
 		},
 	}, nil
 }
@@ -61,21 +67,21 @@ func renderInit(it instanceType, cfg Config) corev1.Container {
 	}
 }
 
-func renderMain(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) corev1.Container {
+func renderMain(job *v1alpha1.AmlJob, it instanceType, around surroundings, proxy map[string]string) corev1.Container {
 	no := false
 	return corev1.Container{
 		Name: mainContainer, Image: job.Spec.Job.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:   []string{path.Join(commonruntime.BinDir, "fairlead-runtime"), "run"},
-		Env:       renderEnv(job, proxy),
+		Env:       renderEnv(job, it, proxy),
 		Resources: it.spec.Resources,
 		Ports:     []corev1.ContainerPort{{Name: "log", ContainerPort: commonruntime.LogPort, Protocol: corev1.ProtocolTCP}},
-		VolumeMounts: []corev1.VolumeMount{
+		VolumeMounts: append([]corev1.VolumeMount{
 			{Name: "bin", MountPath: commonruntime.BinDir, ReadOnly: true},
 			{Name: "spec", MountPath: path.Dir(commonruntime.SpecPath), ReadOnly: true},
 			{Name: "run", MountPath: path.Dir(commonruntime.TokenPath), ReadOnly: true},
 			{Name: "work", MountPath: commonruntime.WorkDir},
 			{Name: "shm", MountPath: "/dev/shm"},
-		},
+		}, around.volumeMounts()...),
 		// Ready means that the command runs; the status is told from it.
 		ReadinessProbe: &corev1.Probe{
 			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/phase", Port: intstr.FromInt32(commonruntime.LogPort)}},
@@ -87,7 +93,7 @@ func renderMain(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) 
 	}
 }
 
-func renderEnv(job *v1alpha1.AmlJob, proxy map[string]string) []corev1.EnvVar {
+func renderEnv(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) []corev1.EnvVar {
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
 	}
@@ -101,7 +107,7 @@ func renderEnv(job *v1alpha1.AmlJob, proxy map[string]string) []corev1.EnvVar {
 		field("POD_IP", "status.podIP"),
 		field("NODE_NAME", "spec.nodeName"),
 		{Name: "AML_JOB_ID", Value: job.Name},
-		{Name: "AMLARC_NUM_WORKER", Value: n},
+		{Name: "AMLARC_NUM_GPU_PER_WORKER", Value: strconv.FormatInt(it.gpus(), 10)},
 		{Name: podenv.NodeCount, Value: n},
 	}
 	for _, name := range slices.Sorted(maps.Keys(proxy)) {
@@ -134,8 +140,8 @@ func renderVolumes(job *v1alpha1.AmlJob) ([]corev1.Volume, error) {
 	}, nil
 }
 
-// tolerations are the instance type's and those of the reference's fixed taints.
-func tolerations(job *v1alpha1.AmlJob, it instanceType) []corev1.Toleration {
+// tolerations are the instance type's, those of the reference's fixed taints, and how long a node may be away.
+func tolerations(job *v1alpha1.AmlJob, it instanceType, lostAfter time.Duration) []corev1.Toleration {
 	taints := map[string]string{"ml.azure.com/amlarc": "true", "ml.azure.com/amlarc-workload": "true"}
 	for _, key := range []string{"ml.azure.com/resource-group", "ml.azure.com/workspace", "ml.azure.com/compute"} {
 		if v := job.Labels[key]; v != "" {
@@ -146,5 +152,5 @@ func tolerations(job *v1alpha1.AmlJob, it instanceType) []corev1.Toleration {
 	for _, key := range slices.Sorted(maps.Keys(taints)) {
 		out = append(out, corev1.Toleration{Key: key, Operator: corev1.TolerationOpEqual, Value: taints[key]})
 	}
-	return out
+	return append(out, lostTolerations(it.spec.Tolerations, lostAfter)...)
 }

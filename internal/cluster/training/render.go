@@ -1,8 +1,10 @@
 package training
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -10,7 +12,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
 
@@ -18,16 +19,13 @@ import (
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 )
 
-// specKey is the file of the ConfigMap that holds the runtime's spec.
-const specKey = "job.json"
-
 // render makes all objects of a job in the order in which they are created, the JobSet last.
-func render(job *v1alpha1.AmlJob, it instanceType, cfg Config) ([]client.Object, error) {
-	js, err := renderJobSet(job, it, cfg)
+func render(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) ([]client.Object, error) {
+	js, err := renderJobSet(job, it, around, cfg)
 	if err != nil {
 		return nil, err
 	}
-	objs := []client.Object{renderConfigMap(job), renderNetworkPolicy(job, cfg)}
+	objs := []client.Object{renderConfigMap(job, cfg), renderNetworkPolicy(job, cfg)}
 	if job.Spec.Job.InstanceCount > 1 {
 		objs = append(objs, renderService(job))
 	}
@@ -52,7 +50,7 @@ func jobLabels(job *v1alpha1.AmlJob) map[string]string {
 	return l
 }
 
-// podLabels adds the labels that the reference puts on a job's pods.
+// podLabels adds the labels that the reference puts on a job's pods; those that tell whose job it is are the AmlJob's.
 func podLabels(job *v1alpha1.AmlJob, it instanceType) map[string]string {
 	l := map[string]string{
 		"ml.azure.com/billing-category": "azureml-training",
@@ -66,19 +64,20 @@ func podLabels(job *v1alpha1.AmlJob, it instanceType) map[string]string {
 		"userName":                      "amluser",
 		"vcName":                        "amldefaultvc",
 	}
-	if len(validation.IsValidLabelValue(job.Spec.Job.Name)) == 0 {
-		l["ml.azure.com/run-id"] = job.Spec.Job.Name
-	}
 	maps.Copy(l, jobLabels(job))
 	return l
 }
 
-func renderConfigMap(job *v1alpha1.AmlJob) *corev1.ConfigMap {
+func renderConfigMap(job *v1alpha1.AmlJob, cfg Config) *corev1.ConfigMap {
 	immutable := true
+	data := map[string]string{path.Base(commonruntime.SpecPath): string(job.Spec.Job.Options.CommonRuntimeJobSpec)}
+	if cfg.CustomCA != "" {
+		data[path.Base(commonruntime.CustomCAPath)] = cfg.CustomCA
+	}
 	return &corev1.ConfigMap{
 		ObjectMeta: objectMeta(job, job.Name, jobLabels(job)),
 		Immutable:  &immutable,
-		Data:       map[string]string{specKey: string(job.Spec.Job.Options.CommonRuntimeJobSpec)},
+		Data:       data,
 	}
 }
 
@@ -124,12 +123,12 @@ func renderNetworkPolicy(job *v1alpha1.AmlJob, cfg Config) *networkingv1.Network
 
 // renderJobSet makes the gang. A command is never run again because it failed; only a pod that Kubernetes took away
 // (DisruptionTarget) starts the whole gang anew, up to maxRestarts times.
-func renderJobSet(job *v1alpha1.AmlJob, it instanceType, cfg Config) (*jobset.JobSet, error) {
+func renderJobSet(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) (*jobset.JobSet, error) {
 	spec := job.Spec.Job
 	if spec.InstanceCount < 1 {
 		return nil, fmt.Errorf("instanceCount is %d; it must be 1 or more", spec.InstanceCount)
 	}
-	pod, err := renderPod(job, it, cfg)
+	pod, err := renderPod(job, it, around, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +157,7 @@ func renderJobSet(job *v1alpha1.AmlJob, it instanceType, cfg Config) (*jobset.Jo
 					ObjectMeta: metav1.ObjectMeta{Labels: jobLabels(job)},
 					Spec: batchv1.JobSpec{
 						Parallelism: &n, Completions: &n, CompletionMode: &indexed,
-						BackoffLimit: new(int32), PodReplacementPolicy: &onFailed,
+						BackoffLimit: new(int32), PodReplacementPolicy: &onFailed, SuccessPolicy: whenWorkersSucceed(job),
 						PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
 							Action: batchv1.PodFailurePolicyActionFailJob,
 							OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
@@ -171,4 +170,23 @@ func renderJobSet(job *v1alpha1.AmlJob, it instanceType, cfg Config) (*jobset.Jo
 			}},
 		},
 	}, nil
+}
+
+// whenWorkersSucceed ends a gang with parameter servers, which serve until they are told to stop, when its workers have ended well;
+// nil where every pod counts.
+func whenWorkersSucceed(job *v1alpha1.AmlJob) *batchv1.SuccessPolicy {
+	var doc commonruntime.JobSpec
+	if json.Unmarshal(job.Spec.Job.Options.CommonRuntimeJobSpec, &doc) != nil || doc.Distribution == nil {
+		return nil // the runtime tells what is wrong with it
+	}
+	servers := doc.Distribution.ParameterServerCount
+	workers := job.Spec.Job.InstanceCount - servers
+	if servers < 1 || workers < 1 {
+		return nil
+	}
+	indexes := "0"
+	if workers > 1 { // the API server refuses 0-0
+		indexes = fmt.Sprintf("0-%d", workers-1)
+	}
+	return &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededIndexes: &indexes}}}
 }

@@ -28,10 +28,11 @@ func testConfig(t *testing.T) Config {
 
 func TestRenderGolden(t *testing.T) {
 	tests := map[string]struct {
-		job *v1alpha1.AmlJob
-		it  *instanceType
+		job    *v1alpha1.AmlJob
+		it     *instanceType
+		around surroundings
 	}{
-		"single": {aJob(), defaultType()},
+		"single": {aJob(), defaultType(), surroundings{}},
 		"gang": {aJob(gangOf(3), restarts(2), typed("gpu"), func(j *v1alpha1.AmlJob) {
 			j.Spec.Job.ShmSize = "512Mi"
 			j.Labels["ml.azure.com/resource-group"] = "rg1"
@@ -39,11 +40,11 @@ func TestRenderGolden(t *testing.T) {
 			it := gpuType()
 			it.spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
 			return it
-		}()},
+		}(), surroundings{mounts: []mount{{"data", "/mnt/data", false}, {"base", "/mnt/base", true}}, pullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			objs, err := render(tt.job, *tt.it, testConfig(t))
+			objs, err := render(tt.job, *tt.it, tt.around, testConfig(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,6 +58,36 @@ func TestRenderGolden(t *testing.T) {
 				got.Write(b)
 			}
 			golden(t, filepath.Join("testdata", name+".golden.yaml"), got.Bytes())
+		})
+	}
+}
+
+// TestParameterServers: the gang ends well with its workers; who asks for none has every pod counted.
+func TestParameterServers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		doc  string
+		want string
+	}{
+		"two workers":   {`{"distribution":{"type":"TensorFlow","workerCount":2,"parameterServerCount":1}}`, "0-1"},
+		"one worker":    {`{"distribution":{"type":"TensorFlow","workerCount":1,"parameterServerCount":2}}`, "0"},
+		"no servers":    {`{"distribution":{"type":"TensorFlow","workerCount":3}}`, ""},
+		"not a role":    {`{"distribution":{"type":"TensorFlow","parameterServerCount":3}}`, ""},
+		"not JSON":      {`{`, ""},
+		"nothing asked": {`{}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := aJob(gangOf(3), func(j *v1alpha1.AmlJob) { j.Spec.Job.Options.CommonRuntimeJobSpec = []byte(tt.doc) })
+			js, err := renderJobSet(job, *defaultType(), surroundings{}, testConfig(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if p := js.Spec.ReplicatedJobs[0].Template.Spec.SuccessPolicy; p != nil {
+				got = *p.Rules[0].SucceededIndexes
+			}
+			if got != tt.want {
+				t.Errorf("succeeds with indexes %q, want %q", got, tt.want)
+			}
 		})
 	}
 }
@@ -89,7 +120,7 @@ func TestRenderRefuses(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := render(aJob(tt.edit), *defaultType(), testConfig(t))
+			_, err := render(aJob(tt.edit), *defaultType(), surroundings{}, testConfig(t))
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error %v lacks %q", err, tt.says)
 			}

@@ -51,9 +51,8 @@ func (w world) gang(prev v1alpha1.AmlJobStatus) gangState {
 
 // podStage is where one pod is, with the reason if it waits.
 func (w world) podStage(p corev1.Pod, prev string) gangState {
-	if disrupted := disruption(p); disrupted != "" && p.Status.Phase == corev1.PodRunning {
-		return gangState{state: StateRunning, reason: disrupted, message: w.disruptionMessage(p, disrupted) +
-			"; the job starts again when Kubernetes has confirmed that the pod ended"}
+	if g, lost := w.losing(p); lost {
+		return g
 	}
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return gangState{state: StateFinalizing}
@@ -225,15 +224,34 @@ func (w world) containerWaits(p corev1.Pod) (gangState, bool) {
 		}
 		switch {
 		case slices.Contains(pullReasons, wait.Reason):
-			return gangState{state: StateQueued, reason: ReasonImagePull, message: fmt.Sprintf(
-				"image %s cannot be pulled on node %s (%s): %s. Check the image's name and tag, and that the cluster may read the registry; it is tried again",
-				imageOf(p, cs), p.Spec.NodeName, wait.Reason, cmp.Or(wait.Message, "the node gave no details"))}, true
+			return gangState{state: StateQueued, reason: ReasonImagePull, message: fmt.Sprintf("image %s cannot be pulled on node %s (%s): %s. %s",
+				imageOf(p, cs), p.Spec.NodeName, wait.Reason, cmp.Or(wait.Message, "the node gave no details"), pullAdvice(p, wait.Message))}, true
 		case wait.Reason == "CreateContainerConfigError" || wait.Reason == "CreateContainerError" || wait.Reason == "RunContainerError":
 			return gangState{state: StateQueued, reason: ReasonContainerConfig, message: fmt.Sprintf(
 				"container %s of pod %s cannot be made (%s): %s", cs.Name, p.Name, wait.Reason, wait.Message)}, true
 		}
 	}
 	return gangState{}, false
+}
+
+// noEntry is what container runtimes say when a registry wants to know who asks, or refuses who does.
+var noEntry = regexp.MustCompile(`(?i)\b40[13]\b|unauthorized|authorization failed|access denied|no basic auth|forbidden`)
+
+// pullAdvice says what to do about an image that cannot be had.
+func pullAdvice(p corev1.Pod, text string) string {
+	if !noEntry.MatchString(text) {
+		return "Check the image's name and tag, and that the cluster may read the registry; it is tried again"
+	}
+	if len(p.Spec.ImagePullSecrets) == 0 {
+		return fmt.Sprintf("The registry asks for credentials and the pod has none: make a Secret of type kubernetes.io/dockerconfigjson in namespace %s, name it in imagePullSecrets of the namespace's service account default, and submit the job again",
+			p.Namespace)
+	}
+	names := make([]string, len(p.Spec.ImagePullSecrets))
+	for i, s := range p.Spec.ImagePullSecrets {
+		names[i] = s.Name
+	}
+	return fmt.Sprintf("The registry refuses the credentials of Secret %s in namespace %s, or there are none of that name: mend them and it is tried again, or check the image's name",
+		strings.Join(names, ", "), p.Namespace)
 }
 
 // imageOf is the image as the pod's spec names it; the kubelet's status may hold another form of it.

@@ -163,6 +163,11 @@ func (c *Client) Append(ctx context.Context, blob string, pos int64, p []byte) e
 		header: map[string]string{"x-ms-blob-condition-appendpos": strconv.FormatInt(pos, 10)}}, nil)
 }
 
+// Delete removes a blob; one that is not there is removed already.
+func (c *Client) Delete(ctx context.Context, blob string) error {
+	return c.do(ctx, request{method: http.MethodDelete, url: blob, want: http.StatusAccepted, also: http.StatusNotFound}, nil)
+}
+
 type request struct {
 	method, url string
 	header      map[string]string

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Blob is one entry of a listing.
@@ -20,6 +21,9 @@ type Blob struct {
 	Size int64
 	// MD5 of the content; nil when the store has none.
 	MD5 []byte
+	// ETag names this version of the content, without quotes; Modified is when it was written. Both are zero when the store does not say.
+	ETag     string
+	Modified time.Time
 	// Mode is the file mode kept in the blob's metadata ("fairlead_mode", octal); "" when there is none.
 	Mode string
 }
@@ -101,6 +105,8 @@ type listPage struct {
 			Properties struct {
 				ContentLength int64  `xml:"Content-Length"`
 				ContentMD5    string `xml:"Content-MD5"`
+				ETag          string `xml:"Etag"`
+				Modified      string `xml:"Last-Modified"`
 			}
 			Metadata struct {
 				Mode string `xml:"fairlead_mode"`
@@ -137,7 +143,9 @@ func (p listPage) blobs(container, prefix string) []Blob {
 		if !ok || rel == "" {
 			continue
 		}
-		b := Blob{Name: rel, URL: container + "/" + EscapePath(name), Size: e.Properties.ContentLength, Mode: e.Metadata.Mode}
+		b := Blob{Name: rel, URL: container + "/" + EscapePath(name), Size: e.Properties.ContentLength, Mode: e.Metadata.Mode,
+			ETag: strings.Trim(e.Properties.ETag, `"`)}
+		b.Modified, _ = http.ParseTime(e.Properties.Modified)
 		if sum, err := base64.StdEncoding.DecodeString(e.Properties.ContentMD5); err == nil && len(sum) == 16 {
 			b.MD5 = sum
 		}

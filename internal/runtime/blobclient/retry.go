@@ -41,6 +41,12 @@ func (e *StatusError) Exists() bool {
 	return e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed
 }
 
+// Changed reports that a blob is not the version that was asked for.
+func (e *StatusError) Changed() bool { return e.Status == http.StatusPreconditionFailed }
+
+// Denied reports that the token may not do this.
+func (e *StatusError) Denied() bool { return e.denied() }
+
 // WrongPosition reports that an append did not start at the blob's end.
 func (e *StatusError) WrongPosition() bool { return e.Status == http.StatusPreconditionFailed }
 

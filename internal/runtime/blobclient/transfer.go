@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +46,9 @@ func (c *Client) Download(ctx context.Context, blob string, f *os.File, size int
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(transferStreams)
 	for off := int64(0); off < size; off += rangeSize {
-		g.Go(func() error { return c.downloadRange(gctx, blob, f, off, min(rangeSize, size-off)) })
+		g.Go(func() error {
+			return c.DownloadRange(gctx, blob, "", io.NewOffsetWriter(f, off), off, min(rangeSize, size-off))
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -75,11 +78,19 @@ func (c *Client) downloadWhole(ctx context.Context, blob string, f *os.File, sum
 	})
 }
 
-func (c *Client) downloadRange(ctx context.Context, blob string, f *os.File, off, n int64) error {
+// DownloadRange writes n bytes of a blob from off on to the start of w. With an etag the blob must still be the one that had it;
+// otherwise the error is a *StatusError with Changed.
+func (c *Client) DownloadRange(ctx context.Context, blob, etag string, w *io.OffsetWriter, off, n int64) error {
 	q := request{method: http.MethodGet, url: blob, want: http.StatusPartialContent,
 		header: map[string]string{"x-ms-range": fmt.Sprintf("bytes=%d-%d", off, off+n-1), "Range": fmt.Sprintf("bytes=%d-%d", off, off+n-1)}}
+	if etag != "" {
+		q.header["If-Match"] = strconv.Quote(etag)
+	}
 	return c.do(ctx, q, func(r *http.Response) error {
-		got, err := copyTo(io.NewOffsetWriter(f, off), io.LimitReader(r.Body, n))
+		if _, err := w.Seek(0, io.SeekStart); err != nil { // an earlier try may have come half way
+			return err
+		}
+		got, err := copyTo(w, io.LimitReader(r.Body, n))
 		if err == nil && got != n {
 			err = retryable{fmt.Errorf("reading %s from %d: %d of %d bytes came", redact(blob), off, got, n)}
 		}

@@ -14,6 +14,10 @@ const (
 	NodeCount = "AZUREML_NODE_COUNT"
 	// RetryHours bounds how long uploads wait for the control plane, in hours.
 	RetryHours = "FAIRLEAD_RETRY_HOURS"
+	// Mounts is the folder where the node's CSI driver mounts; empty where there is none, and mounts are served by copying.
+	Mounts = "FAIRLEAD_MOUNTS"
+	// MountCache bounds what mounts keep on the node's disk for reading, in MiB.
+	MountCache = "FAIRLEAD_MOUNT_CACHE_MIB"
 )
 
 // HostRank stands for the rank in the value of Hosts.

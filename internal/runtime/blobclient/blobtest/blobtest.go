@@ -158,6 +158,13 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, body []byte) {
 		s.commit(w, name, body)
 	case r.Method == http.MethodPut:
 		s.put(w, r, name, body)
+	case r.Method == http.MethodDelete:
+		if s.blobs[name] == nil {
+			fail(w, http.StatusNotFound, "BlobNotFound")
+			return
+		}
+		delete(s.blobs, name)
+		w.WriteHeader(http.StatusAccepted)
 	case q.Get("comp") == "list":
 		s.list(w, name, q)
 	default:
@@ -212,6 +219,10 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) {
 		fail(w, http.StatusNotFound, "BlobNotFound")
 		return
 	}
+	if want := r.Header.Get("If-Match"); want != "" && want != fmt.Sprintf("\"%x\"", md5.Sum(b.content)) {
+		fail(w, http.StatusPreconditionFailed, "ConditionNotMet")
+		return
+	}
 	w.Header().Set("x-ms-blob-type", map[bool]string{true: "AppendBlob", false: "BlockBlob"}[b.isAppend])
 	md := "Content-MD5"
 	content, status := b.content, http.StatusOK
@@ -247,7 +258,7 @@ func (s *Server) list(w http.ResponseWriter, container string, q url.Values) {
 		b := s.blobs[container+"/"+n]
 		_, _ = fmt.Fprint(w, "<Blob><Name>")
 		_ = xml.EscapeText(w, []byte(n))
-		_, _ = fmt.Fprintf(w, "</Name><Properties><Content-Length>%d</Content-Length>", len(b.content))
+		_, _ = fmt.Fprintf(w, "</Name><Properties><Content-Length>%d</Content-Length><Etag>%x</Etag>", len(b.content), md5.Sum(b.content))
 		if !b.noMD5 {
 			_, _ = fmt.Fprintf(w, "<Content-MD5>%s</Content-MD5>", sum(b.content))
 		}

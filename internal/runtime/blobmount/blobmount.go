@@ -1,0 +1,179 @@
+// Package blobmount shows a folder of blobs as a FUSE file system, served by this process.
+//
+// Reading fetches blocks as they are asked for, some ahead, and keeps them in a Cache. A file that is written becomes a local copy,
+// which is uploaded soon after it was closed, at fsync before that returns, and at the latest by Flush:
+//
+//	stored ──write──▶ dirty ──close, a moment later──▶ uploading ──▶ stored
+//	                    ▲──────────written meanwhile───────┘
+//
+// The names are those that the folder had when it was mounted, and what was done through this mount since. Empty folders are not
+// kept, since a store of blobs has none; links, modes and owners neither.
+package blobmount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	gofs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/runtime/blobclient"
+)
+
+// Config is one file system.
+type Config struct {
+	Blobs *blobclient.Client
+	Cache *Cache
+	// URL is the folder's.
+	URL string
+	// Files are what the folder holds, with names relative to it.
+	Files []blobclient.Blob
+	// Writable allows changes; StageDir is the folder for files that are being written.
+	Writable bool
+	StageDir string
+	// Before is asked before each upload or deletion; an error forbids it. Nil allows all.
+	Before func(context.Context) error
+	// Settle is how long after a close a file is uploaded, so that one that is renamed or written again goes up once. 0 means a second.
+	Settle time.Duration
+	Log    *slog.Logger
+}
+
+// Mount is a file system that is being served.
+type Mount struct {
+	cfg    Config
+	ctx    context.Context
+	server *fuse.Server
+	// uploads bounds how many files go up at once.
+	uploads chan struct{}
+
+	mu sync.Mutex
+	// dirty are the files that are not yet stored as they are.
+	dirty map[*file]bool
+}
+
+const (
+	parallelUploads = 8
+	// maxIO is the size of the kernel's largest request.
+	maxIO = 1 << 20
+)
+
+// Serve serves a file system on a FUSE device that is mounted already, until it is unmounted or the process ends. The device is
+// closed in any case. ctx ends what it does on its own; it should outlive the wish to use the mount.
+func Serve(ctx context.Context, dev *os.File, cfg Config) (*Mount, error) {
+	defer dev.Close()
+	if cfg.Settle == 0 {
+		cfg.Settle = time.Second
+	}
+	m := &Mount{cfg: cfg, ctx: ctx, uploads: make(chan struct{}, parallelUploads), dirty: map[*file]bool{}}
+	fd, err := unix.FcntlInt(dev.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("keeping the FUSE device: %w", err)
+	}
+	root := &dir{m: m}
+	// All changes go through the kernel, which may therefore remember everything.
+	always, never := time.Hour, time.Duration(0)
+	options := &gofs.Options{
+		EntryTimeout: &always, AttrTimeout: &always, NegativeTimeout: &never,
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+		OnAdd: func(ctx context.Context) { root.fill(ctx) },
+		MountOptions: fuse.MountOptions{
+			MaxWrite: maxIO, MaxReadAhead: maxIO, DisableXAttrs: true, FsName: "fairlead", Name: "blobs",
+		},
+	}
+	if m.server, err = fuse.NewServer(gofs.NewNodeFS(root, options), fmt.Sprintf("/dev/fd/%d", fd), &options.MountOptions); err != nil {
+		return nil, errors.Join(fmt.Errorf("serving the mount: %w", err), unix.Close(fd))
+	}
+	go m.server.Serve()
+	return m, m.server.WaitMount()
+}
+
+// Wait returns when the file system was unmounted.
+func (m *Mount) Wait() { m.server.Wait() }
+
+// Flush uploads all that is not stored yet, also of files that are still open, and says what could not be.
+func (m *Mount) Flush(ctx context.Context) error {
+	m.mu.Lock()
+	var g errgroup.Group
+	errs := make([]error, 0, len(m.dirty))
+	for f := range m.dirty {
+		i := len(errs)
+		errs = append(errs, nil)
+		g.Go(func() error { errs[i] = f.store(ctx); return nil })
+	}
+	m.mu.Unlock()
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+func (m *Mount) setDirty(f *file, dirty bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if dirty {
+		m.dirty[f] = true
+		return
+	}
+	delete(m.dirty, f)
+}
+
+// before asks whether the store may be changed.
+func (m *Mount) before(ctx context.Context) error {
+	if m.cfg.Before == nil {
+		return nil
+	}
+	return m.cfg.Before(ctx)
+}
+
+// fill makes the tree of the names that the folder has. A name that is both a file and a folder is a folder.
+func (d *dir) fill(ctx context.Context) {
+	for _, b := range d.m.cfg.Files {
+		at := &d.Inode
+		parts := strings.Split(strings.TrimSuffix(b.Name, "/"), "/")
+		for _, name := range parts[:len(parts)-1] {
+			next := at.GetChild(name)
+			if next == nil || !next.IsDir() {
+				next = at.NewPersistentInode(ctx, &dir{m: d.m}, gofs.StableAttr{Mode: fuse.S_IFDIR})
+				at.AddChild(name, next, true)
+			}
+			at = next
+		}
+		if name := parts[len(parts)-1]; at.GetChild(name) == nil && !strings.HasSuffix(b.Name, "/") {
+			f := &file{m: d.m, url: b.URL, stored: b.URL, etag: b.ETag, size: b.Size, modified: b.Modified}
+			at.AddChild(name, at.NewPersistentInode(ctx, f, gofs.StableAttr{Mode: fuse.S_IFREG}), false)
+		}
+	}
+}
+
+// urlOf is where the blob of a name in a folder of the tree is.
+func (d *dir) urlOf(name string) string {
+	return blobclient.Join(d.m.cfg.URL, path.Join(d.Path(d.Root()), name))
+}
+
+// errno is what the command is told of an error, which the log has in full.
+func (m *Mount) errno(what string, err error) unix.Errno {
+	var se *blobclient.StatusError
+	var no unix.Errno
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return unix.EINTR
+	case errors.As(err, &no):
+	case errors.As(err, &se) && se.NotFound():
+		no = unix.ENOENT
+	case errors.As(err, &se) && se.Denied():
+		no = unix.EACCES
+	default:
+		no = unix.EIO
+	}
+	m.cfg.Log.Error("mount: "+what, "error", err)
+	return no
+}
