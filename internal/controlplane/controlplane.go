@@ -16,6 +16,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/authz"
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
+	"fairlead.dev/fairlead/internal/controlplane/clusterconnect"
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/history"
@@ -160,11 +161,20 @@ func (p *plane) wire(tenantID, ca string) error {
 		Public: p.issuer.Register,
 		Ready:  func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
-			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
-			history.HistoryPrefix: p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
+			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
+			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
+			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},
 	})
 	return err
+}
+
+// connect serves the Kubernetes API of connected clusters.
+func (p *plane) connect(authenticate func(*http.Request) (resource.Principal, error)) http.Handler {
+	return clusterconnect.New(clusterconnect.Config{
+		Authenticate: authenticate, Authorize: p.authz.Check, Open: p.relay.Open, Log: p.log,
+		Exists: func(ctx context.Context, cluster string) error { _, err := p.incarnation(ctx, cluster); return err },
+	})
 }
 
 // committed makes role assignments count at once on this replica.
@@ -209,7 +219,7 @@ func (p *plane) serve(ctx context.Context, listeners []net.Listener) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var work errgroup.Group
-	for _, run := range []func(context.Context) error{p.authz.Run, p.runner.Run, p.front.Run} {
+	for _, run := range []func(context.Context) error{p.authz.Run, p.runner.Run, p.front.Run, trimMemory} {
 		work.Go(func() error { return run(background) })
 	}
 	g, failed := errgroup.WithContext(ctx)

@@ -3,7 +3,6 @@ package blobs
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -70,7 +69,7 @@ func TestUndecidedIsNoRefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bucket := memblob.OpenBucket(nil)
 			defer bucket.Close()
-			a := NewAuthorizer(&oneRun{rec: store.Record{Key: jobKey, Name: "run1", Type: runstate.JobType, Internal: json.RawMessage(state)}, err: tt.store},
+			a := NewAuthorizer(&oneRun{rec: store.Record{Key: jobKey, Name: "run1", Type: runstate.JobType, Internal: state}, err: tt.store},
 				func(context.Context, resource.Principal, string, string) error { return nil }, nil)
 			authorize := a.Authorize
 			if tt.decide != nil {

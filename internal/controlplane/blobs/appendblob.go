@@ -115,7 +115,7 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 		return err
 	}
 	opts.IfNotExist = strings.TrimSpace(r.Header.Get("If-None-Match")) == "*"
-	err = f.cfg.Bucket.WriteAll(ctx, r.name.headKey(), nil, opts)
+	err = f.write(ctx, r.name.headKey(), nil, opts)
 	if opts.IfNotExist && gcerrors.Code(err) == gcerrors.FailedPrecondition {
 		return errorf(http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists: %s.", r.name)
 	}
@@ -222,9 +222,9 @@ func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, in
 			return nil, 0, err
 		}
 		s := segment{offset: i.size, size: int64(len(data))}
-		err := f.cfg.Bucket.WriteAll(ctx, s.key(n), data, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
+		err := f.write(ctx, s.key(n), data, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
 		if gcerrors.Code(err) == gcerrors.FailedPrecondition {
-			i, fresh = nil, false
+			i = nil
 			continue
 		}
 		if err != nil {

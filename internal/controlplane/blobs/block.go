@@ -235,7 +235,7 @@ func (f *Front) saveCommitted(ctx context.Context, n blobName, list committedBlo
 	if err != nil {
 		return err
 	}
-	if err := f.cfg.Bucket.WriteAll(ctx, n.committedKey(), doc, &blob.WriterOptions{ContentType: "application/json"}); err != nil {
+	if err := f.write(ctx, n.committedKey(), doc, &blob.WriterOptions{ContentType: "application/json"}); err != nil {
 		return fmt.Errorf("writing block list of %s: %w", n, err)
 	}
 	return nil

@@ -46,6 +46,8 @@ type Front struct {
 	https bool
 	locks keyLocks
 	tails tailCache
+	dirs  dirCache
+	sync  func(name string) error // brings a file or folder to the disk
 }
 
 // New makes a Front.
@@ -57,7 +59,7 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Front{cfg: cfg, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	return &Front{cfg: cfg, sync: syncPath, https: strings.HasPrefix(cfg.PublicURL, "https://")}
 }
 
 // request is one request on its way through the front.

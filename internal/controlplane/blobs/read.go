@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,7 +96,7 @@ func (f *Front) statOpen(ctx context.Context, n blobName, pick func(*info) (span
 			return i, s, nil, err
 		}
 		rc, err := f.open(ctx, i, s)
-		if err == nil || try == 3 || (err != error(errReplaced)) {
+		if err == nil || try == 3 || !errors.Is(err, errReplaced) {
 			return i, s, rc, err
 		}
 	}

@@ -23,7 +23,7 @@ const maxPutBlob = 5000 << 20
 func (f *Front) upload(ctx context.Context, key string, opts *blob.WriterOptions, body io.Reader, commit func(finish func() error) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := f.cfg.Bucket.NewWriter(ctx, key, opts)
+	w, err := f.newWriter(ctx, key, opts)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", key, err)
 	}
@@ -39,7 +39,7 @@ func (f *Front) upload(ctx context.Context, key string, opts *blob.WriterOptions
 	}
 	return commit(func() error {
 		open = false
-		if err := w.Close(); err != nil {
+		if err := w.commit(); err != nil {
 			return fmt.Errorf("writing %s: %w", key, err)
 		}
 		return nil
@@ -113,7 +113,9 @@ func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, finish func() 
 		return nil, err
 	}
 	if old != nil && old.isAppend {
-		f.removeAppend(r.Context(), r.name)
+		if err := f.removeAppend(r.Context(), r.name); err != nil {
+			return nil, err
+		}
 	}
 	return f.stat(r.Context(), r.name)
 }

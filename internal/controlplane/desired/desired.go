@@ -17,13 +17,13 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
-// Map seals and opens values. A nil Map opens only values that are not sealed.
+// Map seals and opens values.
 type Map struct{ box *seal.Box }
 
 // New makes a Map whose values box seals.
 func New(box *seal.Box) *Map { return &Map{box: box} }
 
-// envelope is a stored value. Entries that are not sealed (the outbox's) have no member of that name.
+// envelope is a stored value.
 type envelope struct {
 	Resource string `json:"resource,omitempty"`
 	Sealed   []byte `json:"sealed,omitempty"`
@@ -76,12 +76,6 @@ func (m *Map) Open(cluster string, e store.Entry) (json.RawMessage, error) {
 	var env envelope
 	if err := json.Unmarshal(e.Value, &env); err != nil {
 		return nil, fmt.Errorf("opening desired %s of %s: %w: %w", e.Key, cluster, seal.ErrSealed, err)
-	}
-	switch {
-	case env.Sealed == nil:
-		return e.Value, nil
-	case m == nil:
-		return nil, fmt.Errorf("opening desired %s of %s: %w", e.Key, cluster, seal.ErrKey)
 	}
 	value, err := m.box.Open(env.Sealed, aad(cluster, e.Key))
 	if err != nil {

@@ -1,12 +1,17 @@
 package issuer
 
 import (
+	"context"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
 // AssertionType is client_assertion_type of private_key_jwt.
@@ -36,30 +41,37 @@ func parseAssertion(s string) (parsedAssertion, error) {
 	return parsedAssertion{token: tok, clientID: c.Subject}, nil
 }
 
-// check verifies signature, audience and times, and that the assertion was not used before.
-func (is *Issuer) check(a parsedAssertion, key crypto.PublicKey) error {
+// check verifies signature, audience and times.
+func (is *Issuer) check(a parsedAssertion, key crypto.PublicKey) (jwt.Claims, error) {
 	var c jwt.Claims
 	if err := a.token.Claims(key, &c); err != nil {
-		return fmt.Errorf("the assertion's signature does not match the key registered for the client")
+		return c, fmt.Errorf("the assertion's signature does not match the key registered for the client")
 	}
 	now := is.cfg.Now()
 	if c.Expiry == nil || c.ID == "" {
-		return fmt.Errorf("the assertion must have exp and jti")
+		return c, fmt.Errorf("the assertion must have exp and jti")
 	}
 	if exp := c.Expiry.Time(); exp.After(now.Add(MaxAssertion + Leeway)) {
-		return fmt.Errorf("the assertion expires more than %s from now", MaxAssertion)
+		return c, fmt.Errorf("the assertion expires more than %s from now", MaxAssertion)
 	}
 	if err := c.ValidateWithLeeway(jwt.Expected{Time: now}, Leeway); err != nil {
-		return fmt.Errorf("the assertion's times are not valid now (exp %s, server's clock %s): %s", c.Expiry.Time().UTC().Format("15:04:05"), now.UTC().Format("15:04:05"),
+		return c, fmt.Errorf("the assertion's times are not valid now (exp %s, server's clock %s): %s", c.Expiry.Time().UTC().Format("15:04:05"), now.UTC().Format("15:04:05"),
 			strings.TrimPrefix(err.Error(), "go-jose/go-jose/jwt: "))
 	}
 	if !is.meant(c.Audience) {
-		return fmt.Errorf("the assertion's aud must be %s", is.TokenURL())
+		return c, fmt.Errorf("the assertion's aud must be %s", is.TokenURL())
 	}
-	if !is.replays.first(a.clientID+"\x00"+c.ID, c.Expiry.Time().Add(Leeway)) {
-		return fmt.Errorf("the assertion's jti was used before; sign a new assertion for every request")
-	}
-	return nil
+	return c, nil
+}
+
+// firstUse remembers an assertion until it expires, in the store: it is used once at all servers together.
+func (is *Issuer) firstUse(ctx context.Context, clientID string, c jwt.Claims) (first bool, err error) {
+	id := sha256.Sum256([]byte(clientID + "\x00" + c.ID))
+	err = is.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		first, err = tx.UseOnce(ctx, "assertion/"+hex.EncodeToString(id[:]), c.Expiry.Time().Add(Leeway))
+		return err
+	})
+	return first, err
 }
 
 // meant reports whether an audience names this issuer.

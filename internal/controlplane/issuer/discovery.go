@@ -34,5 +34,5 @@ func (is *Issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=3600")
-	sendJSON(w, http.StatusOK, is.keys.public())
+	sendJSON(w, http.StatusOK, is.keys.get().public())
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -205,7 +206,7 @@ func (is *Issuer) prove(r *http.Request, id, secret string, a parsedAssertion) (
 }
 
 func tooMany(id string, retry time.Duration) *oauthError {
-	oe := refuse(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Too many token requests, or too many failed ones, for client '%s'. Try again after the seconds in Retry-After.", id)
+	oe := refuse(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Too many token requests, or too many failed ones, for client '%s', or too many at this time. Try again after the seconds in Retry-After.", id)
 	oe.retry = retry
 	return oe
 }
@@ -238,13 +239,32 @@ func origin(r *http.Request) string {
 	return addr.String()
 }
 
-func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
-	select { // argon2 takes memory; only a few at a time
-	case is.verify <- struct{}{}:
-		defer func() { <-is.verify }()
-	case <-ctx.Done():
-		return Claims{}, 0, is.broken(ctx, ctx.Err())
+// enter waits for a turn to check a secret; the caller then leaves. A queue that is full turns the request away.
+func (is *Issuer) enter(ctx context.Context, id string) *oauthError {
+	select {
+	case is.queue <- struct{}{}:
+	default:
+		return tooMany(id, time.Second)
 	}
+	select {
+	case is.verify <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		<-is.queue
+		return is.broken(ctx, ctx.Err())
+	}
+}
+
+func (is *Issuer) leave() {
+	<-is.verify
+	<-is.queue
+}
+
+func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
+	if oe := is.enter(ctx, id); oe != nil {
+		return Claims{}, 0, oe
+	}
+	defer is.leave()
 	sp, h, err := findPrincipal(ctx, is.cfg.Store, id)
 	if errors.Is(err, store.ErrNotFound) {
 		dummyHash.matches(secret)
@@ -276,8 +296,8 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 		case err != nil:
 			return Claims{}, 0, is.broken(ctx, err)
 		}
-		if err := is.check(a, agent.Key); err != nil {
-			return Claims{}, 0, invalidClient(700027, "Client assertion failed: %s.", err)
+		if oe := is.accept(ctx, a, agent.Key); oe != nil {
+			return Claims{}, 0, oe
 		}
 		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(agent.Scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: agent.Scope, ScopeSeq: agent.ScopeSeq}
 		for _, s := range strings.Fields(r.PostForm.Get("scope")) {
@@ -298,10 +318,26 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 	if err != nil {
 		return Claims{}, 0, is.broken(ctx, err)
 	}
-	if err := is.check(a, key.Public); err != nil {
-		return Claims{}, 0, invalidClient(700027, "Client assertion failed: %s.", err)
+	if oe := is.accept(ctx, a, key.Public); oe != nil {
+		return Claims{}, 0, oe
 	}
 	return principalClaims(sp), UserTTL, nil
+}
+
+// accept checks an assertion and uses it up.
+func (is *Issuer) accept(ctx context.Context, a parsedAssertion, key crypto.PublicKey) *oauthError {
+	c, err := is.check(a, key)
+	if err != nil {
+		return invalidClient(700027, "Client assertion failed: %s.", err)
+	}
+	first, err := is.firstUse(ctx, a.clientID, c)
+	switch {
+	case err != nil:
+		return is.broken(ctx, err)
+	case !first:
+		return invalidClient(700027, "Client assertion failed: the assertion's jti was used before; sign a new assertion for every request.")
+	}
+	return nil
 }
 
 func (is *Issuer) sendError(w http.ResponseWriter, r *http.Request, oe *oauthError) {
@@ -330,5 +366,5 @@ func sendJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(append(raw, '\n'))
+	_, _ = w.Write(append(raw, '\n')) // the client has gone
 }

@@ -66,12 +66,13 @@ type Config struct {
 // Issuer issues and verifies tokens.
 type Issuer struct {
 	cfg      Config
-	keys     *keyring
+	keys     *keyFolder
 	asks     *limiter // by client id
 	guesses  *limiter // by client id and address
-	replays  *replayCache
 	audience map[string]bool
-	verify   chan struct{}
+	verified verified
+	verify   chan struct{} // who checks a secret
+	queue    chan struct{} // and who waits to
 }
 
 // New loads the signing keys of cfg.Dir, making the first one when there is none.
@@ -87,11 +88,12 @@ func New(cfg Config) (*Issuer, error) {
 		return nil, fmt.Errorf("public URL %q: want https://host[:port]", cfg.PublicURL)
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
-	keys, err := loadKeys(cfg.Dir)
+	keys, err := openKeys(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("loading signing keys: %w", err)
 	}
-	is := &Issuer{cfg: cfg, keys: keys, asks: newLimiter(cfg.Now, askBurst, askPerSecond), guesses: newLimiter(cfg.Now, failBurst, failPerSecond), replays: newReplayCache(cfg.Now), audience: map[string]bool{}, verify: make(chan struct{}, 4)}
+	is := &Issuer{cfg: cfg, keys: keys, asks: newLimiter(cfg.Now, askBurst, askPerSecond), guesses: newLimiter(cfg.Now, failBurst, failPerSecond),
+		audience: map[string]bool{}, verify: make(chan struct{}, maxChecks), queue: make(chan struct{}, maxChecks+maxWaiting)}
 	for _, a := range append([]string{cfg.PublicURL}, referenceAudiences...) {
 		is.audience[a] = true
 	}

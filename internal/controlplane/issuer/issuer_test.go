@@ -10,11 +10,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -350,7 +352,7 @@ func TestVerify(t *testing.T) {
 		}
 		return tok
 	}
-	own, kid := f.is.keys.current.key, f.is.keys.current.kid
+	own, kid := f.is.keys.get().current.key, f.is.keys.get().current.kid
 	same := func(map[string]any) {}
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"`+kid+`"}`)) + "." + strings.Split(good, ".")[1] + "."
 	if _, err := f.is.Verify(t.Context(), sign(jose.RS256, own, kid, same)); err != nil {
@@ -389,7 +391,7 @@ func TestRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := f.is.keys.current.kid
+	was := f.is.keys.get().current.kid
 	past := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(filepath.Join(f.dir, was+".pem"), past, past); err != nil {
 		t.Fatal(err)
@@ -397,8 +399,7 @@ func TestRotation(t *testing.T) {
 	if err := Rotate(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	f.reload()
-	if f.is.keys.current.kid == was {
+	if f.is.keys.get().current.kid == was {
 		t.Error("the old key still signs")
 	}
 	if _, err := f.is.Verify(t.Context(), old); err != nil {
@@ -416,6 +417,96 @@ func TestRotation(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(f.dir, was+".pem")); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", fi.Mode(), err)
 	}
+
+	half := filepath.Join(f.dir, "half.pem")
+	if err := os.WriteFile(half, []byte("-----BEGIN PRIV"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.is.Verify(t.Context(), old); err != nil {
+		t.Errorf("while a key is being copied: %v", err)
+	}
+	if err := errors.Join(os.Remove(half), os.Remove(filepath.Join(f.dir, was+".pem"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.is.Verify(t.Context(), old); !errors.Is(err, ErrInvalid) {
+		t.Errorf("old token, its key deleted: %v", err)
+	}
+}
+
+// TestKeysAreReadOnce: a folder that has settled is not read again until it changes.
+func TestKeysAreReadOnce(t *testing.T) {
+	f := newFixture(t)
+	past := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(f.dir, past, past); err != nil {
+		t.Fatal(err)
+	}
+	first := f.is.keys.get()
+	if f.is.keys.get() != first {
+		t.Error("read again, though nothing changed")
+	}
+	if err := Rotate(f.dir); err != nil {
+		t.Fatal(err)
+	}
+	if f.is.keys.get() == first {
+		t.Error("not read again after a change")
+	}
+}
+
+// TestAssertionsAreUsedOnceEverywhere: another server of the same store, or this one after a restart, knows what was used.
+func TestAssertionsAreUsedOnceEverywhere(t *testing.T) {
+	f := newFixture(t)
+	used := f.assertion(clientKey(), cluster, nil)
+	if w, m := f.token(used); w.Code != 200 {
+		t.Fatalf("%d %v", w.Code, m)
+	}
+	f.reload()
+	if w, m := f.token(used); w.Code != 401 || !strings.Contains(m["error_description"].(string), "jti was used") {
+		t.Errorf("at another server: %d %v", w.Code, m)
+	}
+	if w, m := f.token(f.assertion(clientKey(), cluster, nil)); w.Code != 200 {
+		t.Errorf("another assertion: %d %v", w.Code, m)
+	}
+}
+
+// TestSecretsQueueIsBounded: requests beyond those that wait are told to come back, and those that wait are answered.
+func TestSecretsQueueIsBounded(t *testing.T) {
+	f := newFixture(t)
+	for range maxChecks {
+		if oe := f.is.enter(t.Context(), "app1"); oe != nil {
+			t.Fatal(oe)
+		}
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	refused := make(chan *oauthError, maxWaiting)
+	for range maxWaiting - 1 {
+		go func() { refused <- f.is.enter(ctx, "app1") }()
+	}
+	answered := make(chan int, 1)
+	good := url.Values{"grant_type": {"client_credentials"}, "client_id": {"app1"}, "client_secret": {"s3cr+t &%"}}
+	go func() { w, _ := f.token(maps.Clone(good)); answered <- w.Code }()
+	for deadline := time.Now().Add(time.Minute); len(f.is.queue) < maxChecks+maxWaiting; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait", len(f.is.queue))
+		}
+	}
+	if w, m := f.token(maps.Clone(good)); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("beyond the queue: %d %v", w.Code, m)
+	}
+	giveUp()
+	for range maxWaiting - 1 {
+		if oe := <-refused; oe == nil {
+			t.Error("entered though all slots are taken")
+		}
+	}
+	for range maxChecks {
+		f.is.leave()
+	}
+	if code := <-answered; code != 200 {
+		t.Errorf("who waited was answered %d", code)
+	}
+	if n := len(f.is.queue); n != 0 {
+		t.Errorf("%d are left in the queue", n)
+	}
 }
 
 func TestDiscovery(t *testing.T) {
@@ -430,8 +521,10 @@ func TestDiscovery(t *testing.T) {
 
 // FuzzVerify: no bytes make a principal, for nobody knows the key.
 func FuzzVerify(f *testing.F) {
-	k := mustKey(2048)
-	is := &Issuer{cfg: Config{PublicURL: public, TenantID: tenant, Now: time.Now}, keys: &keyring{current: signingKey{"k", k}, byKID: map[string]*rsa.PublicKey{"k": &k.PublicKey}}}
+	is, err := New(Config{Dir: f.TempDir(), PublicURL: public, TenantID: tenant})
+	if err != nil {
+		f.Fatal(err)
+	}
 	good, err := is.Issue(f.Context(), Claims{Subject: "u", Kind: KindUser}, time.Hour)
 	if err != nil {
 		f.Fatal(err)

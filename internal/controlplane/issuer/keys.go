@@ -30,21 +30,25 @@ type signingKey struct {
 	key *rsa.PrivateKey
 }
 
-func loadKeys(dir string) (*keyring, error) {
+// ensureKey makes the folder and its first key.
+func ensureKey(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making key folder: %w", err)
+		return fmt.Errorf("making key folder: %w", err)
 	}
+	files, err := keyFiles(dir)
+	if err == nil && len(files) == 0 {
+		err = makeKey(dir)
+	}
+	return err
+}
+
+func readKeys(dir string) (*keyring, error) {
 	files, err := keyFiles(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
-		if err := makeKey(dir); err != nil {
-			return nil, err
-		}
-		if files, err = keyFiles(dir); err != nil {
-			return nil, err
-		}
+		return nil, fmt.Errorf("%s holds no signing key (*.pem)", dir)
 	}
 	r := &keyring{byKID: map[string]*rsa.PublicKey{}}
 	for _, f := range files {
@@ -140,7 +144,8 @@ func writeNew(name string, data []byte) error {
 	return nil
 }
 
-// Rotate makes a new signing key. Tokens of the older keys stay valid; delete their files once AgentTTL has passed.
+// Rotate makes a new signing key, which running servers begin to use. Tokens of the older keys stay valid until their files are
+// deleted; do that once AgentTTL has passed.
 func Rotate(dir string) error { return makeKey(dir) }
 
 func (r *keyring) public() jose.JSONWebKeySet {

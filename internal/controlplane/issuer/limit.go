@@ -10,6 +10,8 @@ import (
 const (
 	askBurst, askPerSecond   = 60, 2.0
 	failBurst, failPerSecond = 10, 0.2
+	// maxChecks bounds how many secrets are checked at a time, for a check takes memory, and maxWaiting how many wait for that.
+	maxChecks, maxWaiting = 4, 64
 	// maxBuckets bounds the memory that made-up client ids can take.
 	maxBuckets = 20_000
 )

@@ -49,7 +49,8 @@ type private struct {
 
 // Issue signs a token that lives for ttl.
 func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string, error) {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: is.keys.current.key, KeyID: is.keys.current.kid}},
+	current := is.keys.get().current
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: current.key, KeyID: current.kid}},
 		(&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", fmt.Errorf("making signer: %w", err)
@@ -74,11 +75,16 @@ func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, e
 	if len(token) > 16<<10 {
 		return resource.Principal{}, fmt.Errorf("%w: longer than 16 KiB", ErrInvalid)
 	}
+	keys := is.keys.get()
+	if p, ok := is.verified.get(token, is.cfg.Now(), keys); ok {
+		return p, nil
+	}
 	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return resource.Principal{}, fmt.Errorf("%w: not an RS256 JSON web token", ErrInvalid)
 	}
-	key, ok := is.keys.byKID[tok.Headers[0].KeyID]
+	kid := tok.Headers[0].KeyID
+	key, ok := keys.byKID[kid]
 	if !ok {
 		return resource.Principal{}, fmt.Errorf("%w: signed by a key that this server does not have", ErrInvalid)
 	}
@@ -96,6 +102,8 @@ func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, e
 	case std.Expiry == nil || priv.ObjectID == "" || priv.Kind == "":
 		return resource.Principal{}, fmt.Errorf("%w: exp, oid or kind is missing", ErrInvalid)
 	}
-	return resource.Principal{ID: priv.ObjectID, Name: priv.Name, Kind: priv.Kind, Scope: priv.Scope, ScopeSeq: priv.ScopeSeq,
-		Expires: std.Expiry.Time().Add(Leeway)}, nil
+	p := resource.Principal{ID: priv.ObjectID, Name: priv.Name, Kind: priv.Kind, Scope: priv.Scope, ScopeSeq: priv.ScopeSeq,
+		Expires: std.Expiry.Time().Add(Leeway)}
+	is.verified.add(token, kid, p)
+	return p, nil
 }

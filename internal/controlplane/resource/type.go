@@ -47,6 +47,8 @@ type Type struct {
 	Remove func(ctx context.Context, d *Removal) (wait bool, err error)
 	// Show completes a record for the wire (read-only fields computed from Internal and from other records).
 	Show func(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error
+	// Samples is what was measured of a resource from one time on and before another; nil for types without metrics.
+	Samples func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error)
 	// Actions by lower-case name: POST <id>/<action>.
 	Actions map[string]Action
 	// Filter narrows a list by query parameters the type understands (tag, jobType, hash, isDefault …); false leaves it out.

@@ -38,6 +38,8 @@ func (s *server) serveARM(w http.ResponseWriter, r *http.Request) error {
 		return s.serveCollection(w, c)
 	case kindAction:
 		return s.serveAction(w, c)
+	case kindMetrics, kindMetricDefinitions:
+		return s.serveMetrics(w, c)
 	case kindResources:
 		return s.serveResources(w, c)
 	case kindOperation, kindOperationResult:

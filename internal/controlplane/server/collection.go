@@ -200,7 +200,7 @@ func (s *server) scopeExists(c *call) error {
 	if c.typ == nil || len(c.id.Segments) == 0 {
 		return s.cfg.Engine.Missing(c.Context(), c.id, "read")
 	}
-	member := c.id.Child("x", "x")
+	var member arm.ID
 	if len(c.typ.Extends) > 0 {
 		member = extend(c.id, c.typ.Namespace, []string{c.typ.Name, "x"})
 	} else {

@@ -83,6 +83,9 @@ func testTypes() []*resource.Type {
 		{Namespace: "Microsoft.Resources", Name: "subscriptions", APIVersions: []string{"2022-12-01"}, NoProvisioningState: true},
 		{Namespace: "Microsoft.Resources", Name: "resourceGroups", APIVersions: []string{"2021-04-01"}},
 		{Namespace: "Fairlead.Test", Name: "boxes", APIVersions: []string{"2024-01-01", "2023-01-01"}, NameRule: rule, NameHelp: "1 to 21 of a-z, 0-9 and -, beginning with a letter", Admit: admitBox, Remove: removeBox,
+			Samples: func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error) {
+				return r.Samples(ctx, rec.Key, from, to)
+			},
 			Actions: map[string]resource.Action{
 				"listkeys": {Permission: "secret", Run: func(_ context.Context, c *resource.Call) (any, error) {
 					return map[string]string{"key": string(c.Record.Secret)}, nil

@@ -33,7 +33,7 @@ func (s *server) withTimeout(next http.Handler) http.Handler {
 		rc := http.NewResponseController(w)
 		// Recorders in tests know no deadlines; real connections do.
 		if rc.SetReadDeadline(time.Now().Add(requestTimeout)) == nil {
-			defer rc.SetReadDeadline(time.Time{})
+			defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

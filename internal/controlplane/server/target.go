@@ -28,6 +28,8 @@ const (
 	kindRoleDefinitions
 	kindOperation
 	kindOperationResult
+	kindMetrics
+	kindMetricDefinitions
 )
 
 // target is a parsed path.
@@ -161,6 +163,10 @@ func (s *server) parseLast(method string, id arm.ID, ns string, parts []string, 
 			t.name = parts[1]
 		}
 		return t, nil
+	case strings.EqualFold(ns, "Microsoft.Insights") && n == 1 && low == "metrics" && len(id.Segments) > 0:
+		return s.metrics(kindMetrics, id)
+	case strings.EqualFold(ns, "Microsoft.Insights") && n == 1 && low == "metricdefinitions" && len(id.Segments) > 0:
+		return s.metrics(kindMetricDefinitions, id)
 	case n == 1 && low == "operations" && top:
 		return target{kind: kindProviderOperations, id: id, root: root, name: ns}, nil
 	case root:
@@ -227,6 +233,13 @@ func (s *server) action(id arm.ID, name string) (target, error) {
 		return target{}, err
 	}
 	return target{kind: kindAction, id: id, typ: t, name: name}, checkLength(id)
+}
+
+// metrics is what belongs to a resource and is no resource itself.
+func (s *server) metrics(k kind, id arm.ID) (target, error) {
+	t, err := s.resource(id)
+	t.kind = k
+	return t, err
 }
 
 func checkLength(id arm.ID) error {

@@ -93,6 +93,16 @@ type Entry struct {
 	At      time.Time
 }
 
+// Sample is what was measured of one thing in one minute.
+type Sample struct {
+	// Owner is what was measured: a job's id in its cluster, which no other job has.
+	Owner string
+	// At is the end of the minute.
+	At time.Time
+	// Values is a JSON object, metric to value.
+	Values json.RawMessage
+}
+
 // Reader is what can be read, inside and outside a transaction.
 type Reader interface {
 	Get(ctx context.Context, key string) (Record, error)
@@ -106,6 +116,10 @@ type Reader interface {
 	// Observed returns one entry, or ErrNotFound.
 	Observed(ctx context.Context, cluster, key string) (Entry, error)
 	ObservedPrefix(ctx context.Context, cluster, prefix string) ([]Entry, error)
+	// Samples lists an owner's samples from one time on and before another, by At.
+	Samples(ctx context.Context, owner string, from, to time.Time) ([]Sample, error)
+	// SampledThrough is up to when a cluster has sent its samples; the zero time when it has sent none.
+	SampledThrough(ctx context.Context, cluster string) (time.Time, error)
 }
 
 // Tx is a transaction: everything in it happens, with its change-log entries, or nothing does.
@@ -121,6 +135,12 @@ type Tx interface {
 	// PutObserved keeps the newest value; an equal value changes only At and logs no change.
 	PutObserved(ctx context.Context, cluster, key string, value json.RawMessage, at time.Time) error
 	DeleteObserved(ctx context.Context, cluster, key string) error
+	// UseOnce reports whether id, which may be used once, has not been used, and remembers it at least until the given time.
+	UseOnce(ctx context.Context, id string, until time.Time) (bool, error)
+	// PutSamples writes samples, in place of those of the same owner and time. Nobody follows them: they log no change.
+	PutSamples(ctx context.Context, samples []Sample) error
+	// SetSampledThrough raises what SampledThrough says.
+	SetSampledThrough(ctx context.Context, cluster string, at time.Time) error
 }
 
 // Store is a database.
@@ -139,8 +159,9 @@ type Store interface {
 	Close() error
 }
 
-// Compactor is a store that forgets: desired tombstones and changes older than before are removed, and operations that ended
-// 23 hours or more before that. Stores compact themselves, with an hour ago; tests call it.
+// Compactor is a store that forgets: desired tombstones and changes older than before are removed, used ids that need not be
+// remembered until then, operations that ended 23 hours or more before that, and samples of 30 days or more before that.
+// Stores compact themselves, with an hour ago; tests call it.
 type Compactor interface {
 	Compact(ctx context.Context, before time.Time) error
 }

@@ -88,7 +88,7 @@ func (st *stream) run(f *follower) error {
 			return errors.New("the cluster was deleted or the store closed")
 		}
 		if dirty {
-			if err := st.catchUp(pos, f); err != nil {
+			if err := st.catchUp(pos); err != nil {
 				return err
 			}
 		}
@@ -111,7 +111,7 @@ func (st *stream) run(f *follower) error {
 }
 
 // catchUp sends what changed after st.seq, or everything when that is not known any more.
-func (st *stream) catchUp(pos int64, f *follower) error {
+func (st *stream) catchUp(pos int64) error {
 	ctx := st.r.Context()
 	release, err := st.s.slot(ctx)
 	if err != nil {

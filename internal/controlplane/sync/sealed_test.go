@@ -69,18 +69,12 @@ func (w *world) lines(ctx context.Context, after int64) <-chan string {
 }
 
 func TestSealedValuesArriveOpened(t *testing.T) {
-	key := seal.NewKey()
-	box, err := seal.New(key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log lockedBuffer
 	w := newWorld(t)
-	m := desired.New(box)
-	w.srv.Config.Handler = New(Config{Store: w.st, Desired: m, Authenticate: authenticate, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	w.srv.Config.Handler = New(Config{Store: w.st, Desired: w.desired, Authenticate: authenticate, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	put := func(key, value string) {
 		t.Helper()
-		w.update(func(tx store.Tx) error { return m.Put(t.Context(), tx, east, key, json.RawMessage(value)) })
+		w.put(east, key, value)
 	}
 	put("extension/ml", `{"v":1}`)
 	put(job, `{"v":1}`)
@@ -94,7 +88,9 @@ func TestSealedValuesArriveOpened(t *testing.T) {
 	}
 
 	// One value is damaged: the others go on, nothing is said that deletes it, and it is heard of again.
-	w.put(east, "extension/ml", `{"sealed":"AQID"}`)
+	w.update(func(tx store.Tx) error {
+		return tx.PutDesired(t.Context(), east, "extension/ml", json.RawMessage(`{"sealed":"AQID"}`))
+	})
 	put(job, `{"v":2}`)
 	for s := range all { // whether both came in one batch or not, no number beyond the damaged value's is told
 		if strings.HasPrefix(s, "+put") || strings.HasPrefix(s, "put extension") {

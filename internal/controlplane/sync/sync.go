@@ -3,6 +3,8 @@
 //
 //	GET desired  ─▶ [reset put… bookmark] then put/delete as they happen, a bookmark every 10 s
 //	POST observed ─▶ one transaction
+//
+// Beside them it takes what clusters measure of their jobs.
 package sync
 
 import (
@@ -51,7 +53,7 @@ type server struct {
 	reads chan struct{} // one per map being read and sent
 }
 
-// New makes the handler of link.DesiredPath and link.ObservedPath.
+// New makes the handler of link.DesiredPath, link.ObservedPath and link.MetricsPath.
 func New(cfg Config) http.Handler {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -63,6 +65,8 @@ func New(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+link.DesiredPath, s.handle(s.desired))
 	mux.HandleFunc("POST "+link.ObservedPath, s.handle(s.observed))
+	mux.HandleFunc("GET "+link.MetricsPath, s.handle(s.metricsState))
+	mux.HandleFunc("POST "+link.MetricsPath, s.handle(s.metrics))
 	return mux
 }
 
@@ -185,24 +189,11 @@ func (s *server) observed(w http.ResponseWriter, r *http.Request, p resource.Pri
 	return nil
 }
 
-// readObserved reads a body of at most link.MaxBody bytes, before and after decompression.
+// readObserved reads the values of a request.
 func readObserved(w http.ResponseWriter, r *http.Request) (req link.ObservedRequest, err error) {
-	tooLarge := arm.Errorf(http.StatusRequestEntityTooLarge, "RequestTooLarge", "The body is larger than %d bytes; post fewer values at once.", link.MaxBody)
-	var body io.Reader = http.MaxBytesReader(w, r.Body, link.MaxBody)
-	if enc := r.Header.Get("Content-Encoding"); enc == "gzip" {
-		if body, err = gzip.NewReader(body); err != nil {
-			return req, arm.Invalid("", "The body is not gzip as its Content-Encoding says: %v.", err)
-		}
-	} else if enc != "" {
-		return req, arm.Errorf(http.StatusUnsupportedMediaType, "UnsupportedEncoding", "Content-Encoding %.40q is not gzip.", enc)
-	}
-	data, err := io.ReadAll(io.LimitReader(body, link.MaxBody+1))
-	var mbe *http.MaxBytesError
-	if errors.As(err, &mbe) || len(data) > link.MaxBody {
-		return req, tooLarge
-	}
+	data, err := readBody(w, r)
 	if err != nil {
-		return req, arm.Invalid("", "The body could not be read: %v.", err)
+		return req, err
 	}
 	if err := json.Unmarshal(data, &req); err != nil {
 		return req, arm.Invalid("", "The body is not {\"values\":[{\"key\":…,\"value\":…}]}: %v.", err)
@@ -211,6 +202,29 @@ func readObserved(w http.ResponseWriter, r *http.Request) (req link.ObservedRequ
 		return req, arm.Invalid("values", "%d values; post at most %d at once.", len(req.Values), maxValues)
 	}
 	return req, nil
+}
+
+// readBody reads a body of at most link.MaxBody bytes, before and after decompression.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	var body io.Reader = http.MaxBytesReader(w, r.Body, link.MaxBody)
+	if enc := r.Header.Get("Content-Encoding"); enc == "gzip" {
+		unzipped, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, arm.Invalid("", "The body is not gzip as its Content-Encoding says: %v.", err)
+		}
+		body = unzipped
+	} else if enc != "" {
+		return nil, arm.Errorf(http.StatusUnsupportedMediaType, "UnsupportedEncoding", "Content-Encoding %.40q is not gzip.", enc)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, link.MaxBody+1))
+	var mbe *http.MaxBytesError
+	if errors.As(err, &mbe) || len(data) > link.MaxBody {
+		return nil, arm.Errorf(http.StatusRequestEntityTooLarge, "RequestTooLarge", "The body is larger than %d bytes; post fewer values at once.", link.MaxBody)
+	}
+	if err != nil {
+		return nil, arm.Invalid("", "The body could not be read: %v.", err)
+	}
+	return data, nil
 }
 
 // hidden says which keys of the desired map a principal does not see.

@@ -19,7 +19,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/link"
@@ -54,9 +56,10 @@ func authenticate(r *http.Request) (resource.Principal, error) {
 }
 
 type world struct {
-	t   *testing.T
-	st  store.Store
-	srv *httptest.Server
+	t       *testing.T
+	st      store.Store
+	desired *desired.Map
+	srv     *httptest.Server
 }
 
 func newWorld(t *testing.T) *world {
@@ -65,7 +68,12 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, st: st, srv: httptest.NewUnstartedServer(New(Config{Store: st, Authenticate: authenticate}))}
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := desired.New(box)
+	w := &world{t: t, st: st, desired: m, srv: httptest.NewUnstartedServer(New(Config{Store: st, Desired: m, Authenticate: authenticate}))}
 	w.srv.StartTLS()
 	t.Cleanup(func() { w.srv.CloseClientConnections(); w.srv.Close(); st.Close() })
 	for _, c := range []string{east, west} {
@@ -86,7 +94,7 @@ func (w *world) update(fn func(store.Tx) error) {
 
 func (w *world) put(cluster, key, value string) {
 	w.t.Helper()
-	w.update(func(tx store.Tx) error { return tx.PutDesired(w.t.Context(), cluster, key, json.RawMessage(value)) })
+	w.update(func(tx store.Tx) error { return w.desired.Put(w.t.Context(), tx, cluster, key, json.RawMessage(value)) })
 }
 
 func (w *world) client(token string, via *linktest.Proxy) *link.Client {

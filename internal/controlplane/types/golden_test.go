@@ -76,9 +76,10 @@ func TestGolden(t *testing.T) {
 		golden(t, "connectedcluster", body)
 	})
 	for name, c := range map[string]struct{ id, action, body string }{
-		"startpendingupload": {ws + "/codes/new/versions/1", "startPendingUpload", `{"pendingUploadType":"TemporaryBlobReference"}`},
-		"listsecrets":        {ws + "/datastores/workspaceblobstore", "listSecrets", ""},
-		"listkeys":           {ws, "listKeys", ""},
+		"startpendingupload":        {ws + "/codes/new/versions/1", "startPendingUpload", `{"pendingUploadType":"TemporaryBlobReference"}`},
+		"listclusterusercredential": {typestest.Cluster, "listClusterUserCredential", `{"authenticationMethod":"AAD","clientProxy":true}`},
+		"listsecrets":               {ws + "/datastores/workspaceblobstore", "listSecrets", ""},
+		"listkeys":                  {ws, "listKeys", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := e.Call(c.id, c.action, c.body)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
@@ -31,9 +32,19 @@ func job(d Deps) *resource.Type {
 			return d.createJob(ctx, p)
 		},
 		Remove:  d.removeJob,
+		Samples: jobSamples,
 		Actions: map[string]resource.Action{"cancel": {Permission: "write", Run: d.cancelJob}},
 		Filter:  filterJob,
 	}
+}
+
+// jobSamples are kept under the id that the job has in its cluster; before it has one there are none.
+func jobSamples(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error) {
+	st, err := runstate.Decode(rec)
+	if err != nil || st.JobID == "" {
+		return nil, err
+	}
+	return r.Samples(ctx, st.JobID, from, to)
 }
 
 // jobKey is a job's key in the maps of its cluster.

@@ -3,6 +3,7 @@ package types
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,7 +59,9 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if st.Spec.Outputs, err = d.resolveOutputs(ctx, r, ws, j); err != nil {
 		return st, err
 	}
-	st.Spec.Environment = d.environmentVariables(ws, wsRec, run, j)
+	if st.Spec.Environment, err = d.environmentVariables(ws, wsRec, run, j); err != nil {
+		return st, err
+	}
 	return st, setSizes(&st, j)
 }
 
@@ -155,11 +158,10 @@ func (d Deps) resolveCompute(ctx context.Context, r store.Reader, ws arm.ID, j *
 		return runstate.State{}, arm.Invalid(at, "Compute %s: %v.", rec.Name, err)
 	}
 	st := runstate.State{Compute: rec.Key, Cluster: cluster, Namespace: c.Properties.Namespace}
-	read := clusterstate.State
-	if j.Resources.InstanceType != "" || c.Properties.DefaultInstanceType != "" {
-		read = clusterstate.Read
+	facts, err := clusterstate.Features(ctx, r, cluster)
+	if err == nil && facts.Exists && (j.Resources.InstanceType != "" || c.Properties.DefaultInstanceType != "") {
+		facts.Nodes, facts.NodesAt, err = clusterstate.Nodes(ctx, r, cluster)
 	}
-	facts, err := read(ctx, r, cluster, d.Clock())
 	if err != nil {
 		return st, err
 	}
@@ -203,7 +205,12 @@ func pickInstanceType(f clusterstate.Facts, c machinelearning.ComputeProperties,
 }
 
 // environmentVariables are the user's variables and, over them, those that tell a run who it is.
-func (d Deps) environmentVariables(ws arm.ID, wsRec store.Record, run string, j *machinelearning.CommandJob) map[string]string {
+func (d Deps) environmentVariables(ws arm.ID, wsRec store.Record, run string, j *machinelearning.CommandJob) (map[string]string, error) {
+	compute, err := json.Marshal(map[string]any{"cluster_name": j.ComputeID[strings.LastIndexByte(j.ComputeID, '/')+1:],
+		"node_id": map[string]string{"EnvironmentVariable": "POD_NAME"}})
+	if err != nil {
+		return nil, fmt.Errorf("encoding compute context: %w", err)
+	}
 	env := make(map[string]string, len(j.EnvironmentVariables)+24)
 	for k, v := range j.EnvironmentVariables {
 		env[k] = v
@@ -226,10 +233,11 @@ func (d Deps) environmentVariables(ws arm.ID, wsRec store.Record, run string, j 
 		"AZUREML_DISCOVERY_SERVICE_ENDPOINT": d.PublicURL + "/discovery",
 		"MLFLOW_TRACKING_URI":                "azureml://" + d.host() + "/mlflow/v1.0" + scope,
 		"MLFLOW_EXPERIMENT_ID":               experiment, "MLFLOW_EXPERIMENT_NAME": j.ExperimentName, "MLFLOW_RUN_ID": run,
+		"AZUREML_CR_COMPUTE_CONTEXT": string(compute),
 	} {
 		env[k] = v
 	}
-	return env
+	return env, nil
 }
 
 // experimentID is the GUID of an experiment: the same for every run of the name in the workspace.

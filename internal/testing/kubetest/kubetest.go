@@ -34,10 +34,23 @@ type Cluster struct {
 	Config *rest.Config
 	// Kubeconfig is the path of a file that says the same.
 	Kubeconfig string
+	// Processes are the ids of etcd's and the API server's processes.
+	Processes []int
 }
 
 // Start starts a cluster that ends with the test. Without the Kubernetes binary the test fails with what to run.
 func Start(t testing.TB) *Cluster {
+	t.Helper()
+	return startCluster(t, "--unsafe-no-fsync")
+}
+
+// StartDurable is Start with what is written on the disk before it is acknowledged, as in a real cluster: for benchmarks.
+func StartDurable(t testing.TB) *Cluster {
+	t.Helper()
+	return startCluster(t)
+}
+
+func startCluster(t testing.TB, etcdFlags ...string) *Cluster {
 	t.Helper()
 	bin, err := findBinary()
 	if err != nil {
@@ -54,7 +67,7 @@ func Start(t testing.TB) *Cluster {
 		}
 	}
 	ports := freePorts(t, 3)
-	etcd := start(t, dir, "etcd", etcdArgs(dir, ports)...)
+	etcd := start(t, dir, "etcd", append(etcdArgs(dir, ports), etcdFlags...)...)
 	api := start(t, dir, "kube-apiserver", apiserverArgs(dir, certs, ports)...)
 	cfg := &rest.Config{
 		Host:            fmt.Sprintf("https://127.0.0.1:%d", ports[2]),
@@ -70,13 +83,13 @@ func Start(t testing.TB) *Cluster {
 	if err := writeKubeconfig(kubeconfig, cfg); err != nil {
 		t.Fatal(err)
 	}
-	return &Cluster{Config: cfg, Kubeconfig: kubeconfig}
+	return &Cluster{Config: cfg, Kubeconfig: kubeconfig, Processes: []int{etcd.pid, api.pid}}
 }
 
 func etcdArgs(dir string, ports []int) []string {
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	return []string{
-		"--data-dir=" + filepath.Join(dir, "etcd-data"), "--unsafe-no-fsync",
+		"--data-dir=" + filepath.Join(dir, "etcd-data"),
 		"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=default=" + peer,
 	}
@@ -98,6 +111,7 @@ func apiserverArgs(dir string, c certs, ports []int) []string {
 // process is a child whose output is kept for the error message.
 type process struct {
 	name string
+	pid  int
 	done chan struct{}
 	mu   sync.Mutex
 	out  bytes.Buffer
@@ -126,6 +140,7 @@ func start(t testing.TB, dir, name string, args ...string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", name, err)
 	}
+	p.pid = cmd.Process.Pid
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait()

@@ -48,7 +48,7 @@ func labels(rec store.Record, st runstate.State) map[string]string {
 	out := map[string]string{}
 	for k, v := range map[string]string{
 		"ml.azure.com/subscription-id": id.Subscription, "ml.azure.com/resource-group": id.ResourceGroup,
-		"ml.azure.com/workspace": workspace.Name(), "ml.azure.com/compute": compute.Name(), "ml.azure.com/run": rec.Name,
+		"ml.azure.com/workspace": workspace.Name(), "ml.azure.com/compute": compute.Name(), "ml.azure.com/run-id": rec.Name,
 	} {
 		if v = labelValue(v); v != "" {
 			out[k] = v
@@ -68,15 +68,18 @@ func labelValue(s string) string {
 	return strings.Trim(s[:min(len(s), 63)], "-_.")
 }
 
-// secrets are the keys of the job's Secret: a new token, and the log key that readers of the live log already have.
-func (c *Controller) secrets(ctx context.Context, rec store.Record, st runstate.State) (map[string]string, error) {
-	token, err := c.d.IssueRunToken(ctx, rec.Key, st.JobID, tokenTTL)
+// secrets are the keys of the job's Secret: a new token, and the log key that readers of the live log already have if the
+// cluster was told of the job before.
+func (c *Controller) secrets(ctx context.Context, rec store.Record, was runstate.State, id string) (map[string]string, error) {
+	token, err := c.d.IssueRunToken(ctx, rec.Key, id, tokenTTL)
 	if err != nil {
 		return nil, fmt.Errorf("issuing run token: %w", err)
 	}
-	old, err := c.desired(ctx, c.d.Store, st.Cluster, st.JobID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
+	var old link.Job
+	if was.JobID != "" {
+		if old, err = c.desired(ctx, c.d.Store, was.Cluster, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
 	}
 	key := old.Secret[commonruntime.SecretLogKey]
 	if key == "" {

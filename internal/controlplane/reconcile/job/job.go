@@ -162,7 +162,7 @@ func (c *Controller) one(ctx context.Context, key string) (reconcile.Result, err
 	out := plan(in)
 	var secret map[string]string
 	if out.token {
-		if secret, err = c.secrets(ctx, rec, out.state); err != nil {
+		if secret, err = c.secrets(ctx, rec, in.state, out.state.JobID); err != nil {
 			return reconcile.Result{}, fmt.Errorf("preparing job %s: %w", key, err)
 		}
 	}

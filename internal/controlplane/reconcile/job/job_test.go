@@ -76,7 +76,7 @@ func TestSubmit(t *testing.T) {
 	}
 	j.Secret, j.Spec = nil, nil
 	want := link.Job{ID: j.ID, Resource: jobID, Namespace: "train", Labels: map[string]string{"ml.azure.com/workspace": "lab", "ml.azure.com/compute": "k8s",
-		"ml.azure.com/run": "j", "ml.azure.com/resource-group": "rg", "ml.azure.com/subscription-id": "00000000-0000-0000-0000-000000000001"}}
+		"ml.azure.com/run-id": "j", "ml.azure.com/resource-group": "rg", "ml.azure.com/subscription-id": "00000000-0000-0000-0000-000000000001"}}
 	if d := cmp.Diff(want, j); d != "" {
 		t.Error(d)
 	}

@@ -9,6 +9,7 @@ import (
 // batch is one database transaction that several Update calls share.
 type batch struct {
 	session *session
+	cache   *cache
 	now     int64 // microseconds
 	last    int64 // newest change's number, this batch's included
 	changes []store.Change
@@ -19,7 +20,11 @@ func (b *batch) begin() error {
 	for _, text := range b.session.dialect.Begin {
 		stmts = append(stmts, &Stmt{SQL: text})
 	}
-	return b.session.send(append(stmts, &Stmt{SQL: sqlLastSeq, Dest: []any{&b.last}})...)
+	if err := b.session.send(append(stmts, &Stmt{SQL: sqlLastSeq, Dest: []any{&b.last}})...); err != nil {
+		return err
+	}
+	b.cache.begin(b.last)
+	return nil
 }
 
 // run gives one request its turn. The first error is the request's own; the second ends the whole batch.
@@ -41,6 +46,9 @@ func (b *batch) run(r *request) (own, fatal error) {
 			b.last = t.changes[n-1].Seq
 		}
 		return nil, nil
+	}
+	for key, typ := range t.types {
+		b.cache.forget(key, typ)
 	}
 	if err := t.rollback(); err != nil {
 		if t.broken != nil {

@@ -19,6 +19,10 @@ const (
 	sqlOldOperations  = `SELECT id FROM operations WHERE ended_at > 0 AND ended_at < ? LIMIT ?`
 	sqlDropOperation  = `DELETE FROM operations WHERE id = ?`
 	sqlOldTombstones  = `SELECT cluster, key, seq FROM desired WHERE deleted AND at < ? LIMIT ?`
+	sqlOldUsed        = `SELECT id FROM used WHERE until < ? LIMIT ?`
+	sqlDropUsed       = `DELETE FROM used WHERE id = ?`
+	sqlOldSamples     = `SELECT owner, at FROM samples WHERE at < ? LIMIT ?`
+	sqlDropSample     = `DELETE FROM samples WHERE owner = ? AND at = ?`
 	sqlDropTombstone  = `DELETE FROM desired WHERE cluster = ? AND key = ?`
 	sqlRaiseTombstone = `INSERT INTO desired_floors (cluster, seq) VALUES (?, ?)
 		ON CONFLICT (cluster) DO UPDATE SET seq = excluded.seq WHERE desired_floors.seq < excluded.seq`
@@ -40,10 +44,11 @@ func (s *Store) compactLoop() {
 	}
 }
 
-// Compact removes desired tombstones and changes older than before, and operations that ended OperationRetention-Retention
-// before that, a few hundred in a transaction.
+// Compact removes desired tombstones and changes older than before, used ids that need not be remembered until then, and
+// operations that ended OperationRetention-Retention before that, and samples of SampleRetention before that, a few hundred
+// in a transaction.
 func (s *Store) Compact(ctx context.Context, before time.Time) error {
-	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropOperations, dropChanges} {
+	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropOperations, dropUsed, dropSamples, dropChanges} {
 		for {
 			var n int
 			err := s.Update(ctx, func(t store.Tx) (err error) {
@@ -75,9 +80,28 @@ func dropTombstones(ctx context.Context, t *tx, before int64) (int, error) {
 
 func dropOperations(ctx context.Context, t *tx, before int64) (int, error) {
 	ended := before - (OperationRetention - Retention).Microseconds()
-	old, err := collect(ctx, t, sqlOldOperations, []any{ended, compactChunk}, func(id *string) []any { return []any{id} })
+	return dropIDs(ctx, t, sqlOldOperations, ended, sqlDropOperation)
+}
+
+func dropUsed(ctx context.Context, t *tx, before int64) (int, error) {
+	return dropIDs(ctx, t, sqlOldUsed, before, sqlDropUsed)
+}
+
+func dropSamples(ctx context.Context, t *tx, before int64) (int, error) {
+	old, err := collect(ctx, t, sqlOldSamples, []any{before - SampleRetention.Microseconds(), compactChunk}, func(s *store.Sample) []any {
+		return []any{&s.Owner, timeOf(&s.At)}
+	})
+	for _, s := range old {
+		err = errors.Join(err, t.queue(ctx, &Stmt{SQL: sqlDropSample, Args: []any{s.Owner, micros(s.At)}}))
+	}
+	return len(old), err
+}
+
+// dropIDs removes rows, found by a time, one by one.
+func dropIDs(ctx context.Context, t *tx, find string, before int64, drop string) (int, error) {
+	old, err := collect(ctx, t, find, []any{before, compactChunk}, func(id *string) []any { return []any{id} })
 	for _, id := range old {
-		err = errors.Join(err, t.queue(ctx, &Stmt{SQL: sqlDropOperation, Args: []any{id}}))
+		err = errors.Join(err, t.queue(ctx, &Stmt{SQL: drop, Args: []any{id}}))
 	}
 	return len(old), err
 }

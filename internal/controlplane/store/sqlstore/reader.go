@@ -24,7 +24,7 @@ const (
 	sqlOperation    = `SELECT id, key, status, error, started_at, ended_at FROM operations WHERE id = ?`
 	sqlOperationsOf = `SELECT id, key, status, error, started_at, ended_at FROM operations
 		WHERE key = ? AND status NOT IN ('Succeeded', 'Failed', 'Canceled') ORDER BY started_at, id`
-	sqlDesired      = `SELECT key, value, seq, deleted, at FROM desired WHERE cluster = ? AND seq > ?`
+	sqlDesired      = `SELECT key, value, seq, deleted, at FROM desired WHERE cluster = ?`
 	sqlDesiredFloor = `SELECT COALESCE(MAX(seq), 0) FROM desired_floors WHERE cluster = ?`
 	sqlObserved     = `SELECT key, value, seq, at FROM observed WHERE cluster = ? AND key = ?`
 	sqlObservedMany = `SELECT key, value, seq, at FROM observed WHERE cluster = ?`
@@ -59,11 +59,8 @@ func (r reader) OperationsOf(ctx context.Context, key string) ([]store.Operation
 
 // Desired lists entries of a cluster's desired map after a sequence number; see store.Reader.
 func (r reader) Desired(ctx context.Context, cluster, prefix string, after int64) ([]store.Entry, error) {
-	text, args := prefixed(sqlDesired, []any{cluster, after}, prefix)
-	if after <= 0 {
-		text += ` AND NOT deleted`
-	}
-	entries, err := collect(ctx, r.q, text+` ORDER BY seq`, args, func(e *store.Entry) []any {
+	text, args := desiredSQL(cluster, prefix, after)
+	entries, err := collect(ctx, r.q, text, args, func(e *store.Entry) []any {
 		return []any{&e.Key, blobOf(&e.Value), &e.Seq, &e.Deleted, timeOf(&e.At)}
 	})
 	if err == nil && after > 0 {
@@ -73,6 +70,17 @@ func (r reader) Desired(ctx context.Context, cluster, prefix string, after int64
 		return nil, fmt.Errorf("listing desired %q of %q after %d: %w", prefix, cluster, after, err)
 	}
 	return entries, nil
+}
+
+// desiredSQL has the map walked by number when only the newer part of it is asked for, else by key: looking up one key must not cost
+// the whole map. The plus keeps the engines from walking by number to save themselves the sorting.
+func desiredSQL(cluster, prefix string, after int64) (string, []any) {
+	if after > 0 {
+		text, args := prefixed(sqlDesired+` AND seq > ?`, []any{cluster, after}, prefix)
+		return text + ` ORDER BY seq`, args
+	}
+	text, args := prefixed(sqlDesired+` AND NOT deleted`, []any{cluster}, prefix)
+	return text + ` ORDER BY +seq`, args
 }
 
 // checkFloor refuses a position that misses collected tombstones, or that this database never handed out (it was

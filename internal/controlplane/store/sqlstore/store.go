@@ -29,6 +29,9 @@ const Retention = time.Hour
 // OperationRetention is how long compaction keeps operations after their end.
 const OperationRetention = 24 * time.Hour
 
+// SampleRetention is how long compaction keeps samples.
+const SampleRetention = 30 * 24 * time.Hour
+
 // compactEvery is the period of background compaction.
 const compactEvery = 5 * time.Minute
 

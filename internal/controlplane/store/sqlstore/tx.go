@@ -21,12 +21,12 @@ type tx struct {
 	reader
 	b       *batch
 	pending []*Stmt
-	sent    bool           // the savepoint exists
-	broken  error          // a statement failed: nothing more can run, whatever fn returns
-	ended   atomic.Bool    // fn has returned
-	next    int64          // newest number handed out
-	changes []store.Change // in order of Seq
-	types   map[string]string
+	sent    bool              // the savepoint exists
+	broken  error             // a statement failed: nothing more can run, whatever fn returns
+	ended   atomic.Bool       // fn has returned
+	next    int64             // newest number handed out
+	changes []store.Change    // in order of Seq
+	types   map[string]string // of the records written, by Key
 }
 
 const (
@@ -112,6 +112,12 @@ func (t *tx) seq() int64 {
 	return t.next
 }
 
+// wrote notes that a record was written or deleted.
+func (t *tx) wrote(key, typ string) {
+	t.types[key] = typ
+	t.b.cache.forget(key, typ)
+}
+
 func (t *tx) changed(c store.Change) { t.changes = append(t.changes, c) }
 
 func (t *tx) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
@@ -168,7 +174,7 @@ func (t *tx) Put(ctx context.Context, r store.Record) (store.Record, error) {
 	}
 	r.Version = seq
 	r.CreatedAt, r.UpdatedAt = fromMicros(micros(r.CreatedAt)), fromMicros(micros(r.UpdatedAt))
-	t.types[r.Key] = r.Type
+	t.wrote(r.Key, r.Type)
 	t.changed(store.Change{Seq: seq, Kind: "resource", Key: r.Key, Type: r.Type})
 	return r, nil
 }
@@ -183,7 +189,7 @@ func (t *tx) Delete(ctx context.Context, key string) error {
 	if st.Affected == 0 {
 		return fmt.Errorf("deleting %q: %w", key, store.ErrNotFound)
 	}
-	t.types[key] = typ
+	t.wrote(key, typ)
 	t.changed(store.Change{Seq: t.seq(), Kind: "resource", Key: key, Type: typ, Deleted: true})
 	return nil
 }
@@ -250,6 +256,20 @@ func (t *tx) PutObserved(ctx context.Context, cluster, key string, value json.Ra
 // DeleteObserved removes a key of a cluster's observed map; an absent key is left alone.
 func (t *tx) DeleteObserved(ctx context.Context, cluster, key string) error {
 	return t.queue(ctx, t.logged("observed", cluster, key, t.seq(), true, sqlDeleteObserved, cluster, key))
+}
+
+const sqlUseOnce = `INSERT INTO used (id, until) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`
+
+// UseOnce remembers an id; false when it was used before. It is no change that anybody follows.
+func (t *tx) UseOnce(ctx context.Context, id string, until time.Time) (bool, error) {
+	if err := checkKey("id", id); err != nil {
+		return false, fmt.Errorf("using %q once: %w", id, err)
+	}
+	st := &Stmt{SQL: sqlUseOnce, Args: []any{id, micros(until)}}
+	if err := t.do(ctx, st); err != nil {
+		return false, fmt.Errorf("using %q once: %w", id, err)
+	}
+	return st.Affected > 0, nil
 }
 
 // logged is a statement that, if it changes a row, is a change of a cluster's map.

@@ -53,11 +53,12 @@ type writer struct {
 	closed  context.Context
 	queue   chan *request
 	session session
+	cache   *cache
 }
 
 func newWriter(cfg Config, feed *feed, closed context.Context) *writer {
 	return &writer{cfg: cfg, feed: feed, closed: closed, queue: make(chan *request),
-		session: session{db: cfg.Write, dialect: cfg.Dialect}}
+		session: session{db: cfg.Write, dialect: cfg.Dialect}, cache: newCache()}
 }
 
 // Update runs fn in a transaction of its own that is committed together with others that wait; see store.Store. A
@@ -162,7 +163,7 @@ func (w *writer) batch(reqs []*request) {
 
 // transact fills errs with the errors of single requests and returns the error that befell all others.
 func (w *writer) transact(reqs []*request, errs []error) (int64, error) {
-	b := &batch{session: &w.session, now: micros(w.cfg.Clock())}
+	b := &batch{session: &w.session, cache: w.cache, now: micros(w.cfg.Clock())}
 	if err := b.begin(); err != nil {
 		w.session.discard()
 		return 0, w.failed("beginning a transaction", err)
@@ -179,6 +180,7 @@ func (w *writer) transact(reqs []*request, errs []error) (int64, error) {
 		w.session.rollback()
 		return 0, fmt.Errorf("committing: %w", err)
 	}
+	w.cache.committed(b.last)
 	return b.last, nil
 }
 

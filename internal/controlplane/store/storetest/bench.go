@@ -4,65 +4,29 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/testing/load"
 )
 
 // benchBody is about the size of a submitted job.
 var benchBody = json.RawMessage(`{"properties":{"jobType":"Command","command":"` + strings.Repeat("python train.py --epochs 3 ", 30) + `"}}`)
 
-// BenchSubmit measures durable submits from 64 writers at once: closed loop (each writer begins its next submit when
-// the last is durable: the most the store does) and at a paced 500 a second (what the promise is about).
+// BenchSubmit measures durable submits in a closed loop (the most the store does) and at a paced 500 a second (what the promise
+// is about).
 func BenchSubmit(b *testing.B, s store.Store) {
 	var n atomic.Int64
-	b.Run("closed loop", func(b *testing.B) { benchSubmit(b, s, &n, 0) })
-	b.Run("500 a second", func(b *testing.B) { benchSubmit(b, s, &n, 500) })
-}
-
-// benchSubmit runs b.N submits from 64 writers; rate is submits a second, 0 for as fast as can be. Latency counts from
-// when a submit was due, so that a stall is charged to everyone who waited behind it.
-func benchSubmit(b *testing.B, s store.Store, n *atomic.Int64, rate int) {
-	const writers = 64
-	var next atomic.Int64
-	latencies := make([]time.Duration, b.N)
-	ctx := context.Background()
-	begin := time.Now()
-	b.ResetTimer()
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= b.N {
-					return
-				}
-				due := time.Now()
-				if rate > 0 {
-					due = begin.Add(time.Duration(i) * time.Second / time.Duration(rate))
-					<-time.After(time.Until(due))
-				}
-				if err := submit(ctx, s, n.Add(1)); err != nil {
-					b.Error(err)
-					return
-				}
-				latencies[i] = time.Since(due)
-			}
+	run := func(name string, rate int) {
+		b.Run(name, func(b *testing.B) {
+			load.Run(b, rate, "submits/s", func() error { return submit(b.Context(), s, n.Add(1)) })
 		})
 	}
-	wg.Wait()
-	took := time.Since(begin)
-	slices.Sort(latencies)
-	at := func(p float64) float64 { return float64(latencies[int(p*float64(b.N-1))].Microseconds()) / 1000 }
-	b.ReportMetric(float64(b.N)/took.Seconds(), "submits/s")
-	b.ReportMetric(at(0.50), "p50-ms")
-	b.ReportMetric(at(0.99), "p99-ms")
-	b.ReportMetric(at(1), "max-ms")
+	run("closed loop", 0)
+	run("500 a second", 500)
 }
 
 // submit is the writes of one job: its record, its operation, its desired entry, and their changes.

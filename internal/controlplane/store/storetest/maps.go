@@ -222,3 +222,52 @@ func testCompaction(t *testing.T, open Opener) {
 		t.Errorf("changes after compaction: %+v, want one", got)
 	}
 }
+
+// testUsedOnce: an id is used once, whoever asks, until it need not be remembered any more.
+func testUsedOnce(t *testing.T, open Opener) {
+	ctx, s := start(t, open)
+	compactor, ok := s.(store.Compactor)
+	if !ok {
+		t.Fatal("store is not a store.Compactor")
+	}
+	first := func(id string, until time.Time) (first bool) {
+		update(t, ctx, s, func(tx store.Tx) (err error) {
+			first, err = tx.UseOnce(ctx, id, until)
+			return err
+		})
+		return first
+	}
+	changes := last(t, ctx, s)
+	if !first("a", epoch) || !first("b", epoch.Add(time.Minute)) {
+		t.Error("a new id was used before")
+	}
+	if first("a", epoch.Add(time.Hour)) {
+		t.Error("an id is used twice")
+	}
+	if got := last(t, ctx, s); got != changes {
+		t.Errorf("the newest change is %d, want %d: nobody follows ids", got, changes)
+	}
+	undone := errors.New("undone")
+	err := s.Update(ctx, func(tx store.Tx) error {
+		_, err := tx.UseOnce(ctx, "c", epoch)
+		return errors.Join(err, undone)
+	})
+	if !errors.Is(err, undone) || !first("c", epoch.Add(time.Minute)) {
+		t.Errorf("a transaction that failed (%v) used an id", err)
+	}
+	if err := s.Update(ctx, func(tx store.Tx) error { _, err := tx.UseOnce(ctx, "", epoch); return err }); err == nil {
+		t.Error("the empty id is used")
+	}
+	if err := compactor.Compact(ctx, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if first("a", epoch) {
+		t.Error("forgotten at its time, want after")
+	}
+	if err := compactor.Compact(ctx, epoch.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if !first("a", epoch) || first("b", epoch) {
+		t.Error("compaction kept an old id or removed a younger one")
+	}
+}

@@ -35,9 +35,9 @@ func Run(t *testing.T, open Opener) {
 		{"swallowed errors", testSwallowed}, {"after the end", testEnded}, {"cancelled contexts", testCancelled},
 		{"paging", testPaging}, {"prefix", testPrefix}, {"archived", testArchived},
 		{"operations", testOperations}, {"desired", testDesired}, {"desired equal", testDesiredEqual},
-		{"observed", testObserved}, {"compaction", testCompaction}, {"compaction of operations", testCompactionOfOperations},
+		{"observed", testObserved}, {"compaction", testCompaction}, {"compaction of operations", testCompactionOfOperations}, {"used once", testUsedOnce}, {"samples", testSamples},
 		{"change order under concurrency", testChangeOrder}, {"wait", testWait}, {"unused numbers", testUnusedNumbers},
-		{"reopen", testReopen}, {"many writers", testManyWriters}, {"closed", testClosed},
+		{"reopen", testReopen}, {"many writers", testManyWriters}, {"remembered", testRemembered}, {"closed", testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.fn(t, open) })
 	}

@@ -101,21 +101,35 @@ func Read(ctx context.Context, r store.Reader, cluster string, now time.Time) (F
 
 // State is Read without Nodes, whose value is big in big clusters.
 func State(ctx context.Context, r store.Reader, cluster string, now time.Time) (Facts, error) {
-	rec, err := r.Get(ctx, cluster)
-	if errors.Is(err, store.ErrNotFound) {
-		return Facts{Key: cluster}, nil
+	f, rec, err := records(ctx, r, cluster)
+	if err != nil || !f.Exists {
+		return f, err
 	}
-	if err != nil {
-		return Facts{}, fmt.Errorf("reading cluster %s: %w", cluster, err)
-	}
-	f := Facts{Exists: true, Key: rec.Key, Name: rec.Name}
 	_, seen, err := Heartbeat(ctx, r, cluster)
 	if err != nil {
 		return Facts{}, err
 	}
 	f.LastSeen, f.Connectivity = seen, Connectivity(now, seen, CertificateEnd(rec))
-	f.Extension, err = extension(ctx, r, cluster)
+	return f, nil
+}
+
+// Features is what a submit must know: whether the cluster exists, and its extension. Neither depends on the time.
+func Features(ctx context.Context, r store.Reader, cluster string) (Facts, error) {
+	f, _, err := records(ctx, r, cluster)
 	return f, err
+}
+
+func records(ctx context.Context, r store.Reader, cluster string) (Facts, store.Record, error) {
+	rec, err := r.Get(ctx, cluster)
+	if errors.Is(err, store.ErrNotFound) {
+		return Facts{Key: cluster}, rec, nil
+	}
+	if err != nil {
+		return Facts{}, rec, fmt.Errorf("reading cluster %s: %w", cluster, err)
+	}
+	f := Facts{Exists: true, Key: rec.Key, Name: rec.Name}
+	f.Extension, err = extension(ctx, r, cluster)
+	return f, rec, err
 }
 
 // Nodes reads what cluster-status-reporter last saw, and when; nil when it has not spoken yet.

@@ -1,0 +1,64 @@
+package blobs
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDurable: what is acknowledged is on the disk: the content before it has its name, then attributes and folders.
+func TestDurable(t *testing.T) {
+	dir := t.TempDir()
+	bucket, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	f := New(Config{Bucket: bucket, PublicURL: "https://x", SASKey: []byte("k")})
+	var synced []string
+	f.sync = func(name string) error {
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			t.Error(err)
+		}
+		if final, _, temp := strings.Cut(rel, "!."); temp && strings.HasSuffix(rel, ".tmp") {
+			if _, err := os.Stat(filepath.Join(dir, final+"!")); err == nil {
+				t.Errorf("%s had its name before its content was on the disk", final)
+			}
+			rel = final + "!.tmp"
+		}
+		synced = append(synced, rel)
+		return syncPath(name)
+	}
+	put := func(name string) []string {
+		t.Helper()
+		synced = nil
+		r := httptest.NewRequest("PUT", f.BlobSAS(acct, "azureml", name, "cw", time.Hour), strings.NewReader("x"))
+		r.Header.Set("x-ms-blob-type", "BlockBlob")
+		w := httptest.NewRecorder()
+		f.Handler().ServeHTTP(w, r)
+		if w.Code != 201 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		return synced
+	}
+	key := blobName{acct, "azureml", "d/a"}.blockKey()
+	folders := []string{}
+	for at := filepath.Dir(key); ; at = filepath.Dir(at) {
+		if folders = append(folders, at); at == "." {
+			break
+		}
+	}
+	if diff := cmp.Diff(append([]string{key + ".tmp", key + ".attrs"}, folders...), put("d/a")); diff != "" {
+		t.Errorf("in new folders (-want +got):\n%s", diff)
+	}
+	key = blobName{acct, "azureml", "d/b"}.blockKey()
+	if diff := cmp.Diff([]string{key + ".tmp", key + ".attrs", folders[0]}, put("d/b")); diff != "" {
+		t.Errorf("in a known folder (-want +got):\n%s", diff)
+	}
+}

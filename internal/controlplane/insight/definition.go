@@ -1,0 +1,90 @@
+// Package insight turns what was measured of a resource, minute by minute, into the metrics of Microsoft.Insights.
+package insight
+
+import (
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/api/insights"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+// Definition is a metric. Percentages are made of two others when they are read.
+type Definition struct {
+	Name, Title, Help, Unit string
+	// Part and Whole are what a percentage is made of; "" for metrics that are measured.
+	Part, Whole string
+}
+
+const (
+	unitCount   = "Count"
+	unitPercent = "Percent"
+)
+
+// Definitions are all metrics of a job.
+var Definitions = []Definition{
+	{Name: link.MetricCPU, Title: "CPU used", Help: "Thousandths of a core that the pods used, on average over a minute.", Unit: unitCount},
+	{Name: link.MetricCPUCapacity, Title: "CPU limit", Help: "Thousandths of a core that the pods may use.", Unit: unitCount},
+	{Name: "CpuUtilizationPercentage", Title: "CPU used, of limit", Help: "The share of their limit that the pods used.", Unit: unitPercent, Part: link.MetricCPU, Whole: link.MetricCPUCapacity},
+	{Name: link.MetricMemory, Title: "Memory used", Help: "Megabytes of memory in use by the pods (working set).", Unit: unitCount},
+	{Name: link.MetricMemoryCapacity, Title: "Memory limit", Help: "Megabytes of memory that the pods may use.", Unit: unitCount},
+	{Name: "CpuMemoryUtilizationPercentage", Title: "Memory used, of limit", Help: "The share of their limit that the pods used.", Unit: unitPercent, Part: link.MetricMemory, Whole: link.MetricMemoryCapacity},
+	{Name: link.MetricGPU, Title: "GPU used", Help: "Thousandths of a GPU that were busy, over all GPUs of the pods.", Unit: unitCount},
+	{Name: link.MetricGPUCapacity, Title: "GPUs", Help: "Thousandths of a GPU that the pods have.", Unit: unitCount},
+	{Name: "GpuUtilizationPercentage", Title: "GPU used, of all", Help: "The share of the pods' GPUs that was busy.", Unit: unitPercent, Part: link.MetricGPU, Whole: link.MetricGPUCapacity},
+	{Name: link.MetricGPUMemory, Title: "GPU memory used", Help: "Megabytes of GPU memory in use by the pods.", Unit: unitCount},
+	{Name: link.MetricGPUMemoryTotal, Title: "GPU memory", Help: "Megabytes of memory of the pods' GPUs.", Unit: unitCount},
+	{Name: "GpuMemoryUtilizationPercentage", Title: "GPU memory used, of all", Help: "The share of the GPUs' memory that is in use.", Unit: unitPercent, Part: link.MetricGPUMemory, Whole: link.MetricGPUMemoryTotal},
+}
+
+// Lookup finds a metric that is measured, by its exact name.
+func Lookup(name string) (Definition, bool) {
+	d, ok := find(name)
+	return d, ok && d.Name == name && d.Part == ""
+}
+
+func find(name string) (Definition, bool) {
+	for _, d := range Definitions {
+		if strings.EqualFold(d.Name, name) {
+			return d, true
+		}
+	}
+	return Definition{}, false
+}
+
+// grain is an interval.
+type grain struct {
+	name string // on the wire
+	d    time.Duration
+}
+
+// grains are the intervals that can be asked for, the shortest first.
+var grains = []grain{{"PT1M", time.Minute}, {"PT5M", 5 * time.Minute}, {"PT15M", 15 * time.Minute}, {"PT30M", 30 * time.Minute}, {"PT1H", time.Hour},
+	{"PT6H", 6 * time.Hour}, {"PT12H", 12 * time.Hour}, {"P1D", 24 * time.Hour}}
+
+// aggregations are the ways to put the minutes of an interval together, the usual one first.
+var aggregations = []string{"Average", "Minimum", "Maximum", "Total", "Count"}
+
+// namespace is the wire name of a job's metrics.
+const namespace = "Microsoft.MachineLearningServices/workspaces/jobs"
+
+// List is the wire form of Definitions for a resource.
+func List(resourceID string) insights.Definitions {
+	var available []insights.Availability
+	for _, g := range grains {
+		available = append(available, insights.Availability{TimeGrain: g.name, Retention: "P30D"})
+	}
+	var out insights.Definitions
+	for _, d := range Definitions {
+		out.Value = append(out.Value, insights.Definition{
+			ID: resourceID + "/providers/Microsoft.Insights/metricDefinitions/" + d.Name, ResourceID: resourceID, Namespace: namespace,
+			Name: d.wireName(), DisplayDescription: d.Help, Unit: d.Unit, PrimaryAggregationType: aggregations[0],
+			SupportedAggregationTypes: aggregations, MetricAvailabilities: available,
+		})
+	}
+	return out
+}
+
+func (d Definition) wireName() insights.Name {
+	return insights.Name{Value: d.Name, LocalizedValue: d.Title}
+}

@@ -1,0 +1,8 @@
+-- +goose Up
+
+-- Ids that may be used once, such as those of client assertions; compaction removes them some time after until.
+CREATE TABLE used (
+    id    TEXT COLLATE "C" PRIMARY KEY,
+    until BIGINT NOT NULL
+);
+CREATE INDEX used_until ON used (until);
