@@ -26,7 +26,7 @@ unit: ## Tests that need neither root nor the local cluster
 
 race: ## Tests of the packages with concurrency under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
-	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/training
+	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training
 
 fuzz: ## Every fuzz target for a short while each
 	scripts/fuzz
@@ -36,6 +36,7 @@ bench: build cluster ## Benchmarks; figures are described in docs/benchmarks.md
 
 lint: ## golangci-lint with the project's rules
 	go tool -modfile=go.tools.mod golangci-lint run
+	cd localcluster && go tool -modfile=../go.tools.mod golangci-lint run --config ../.golangci.yml
 
 generate: ## Regenerate what is generated
 	go generate ./...

@@ -30,6 +30,10 @@ type AgentInstall struct {
 	// Proxy settings of the cluster; ProxyCAPEM verifies a proxy that opens TLS.
 	HTTPSProxy, HTTPProxy, NoProxy string
 	ProxyCAPEM                     []byte
+	// Images, empty for those that the cluster has, and the Secret by which they are pulled.
+	AgentImage, RuntimeImage, PullSecret string
+	// Update keeps images and the Secret that are not given as the agent that is there has them; KeepProxy also its proxy.
+	Update, KeepProxy bool
 	// Timeout bounds the wait for the agent's pods.
 	Timeout time.Duration
 	// Progress receives one line per step.

@@ -155,5 +155,3 @@ func (a *app) note(format string, args ...any) {
 		fmt.Fprintf(a.deps.Stderr, format+"\n", args...)
 	}
 }
-
-func nearest(word string, known []string) string { return spec.Nearest(word, known) }

@@ -1,15 +1,47 @@
 package cli
 
-import (
-	"net/url"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 var groupColumns = cols("Name=name", "Location=location", "Status=properties.provisioningState")
 
+var groupKind = kind{
+	api: apiResources, columns: groupColumns, shape: asIs, one: oneGroup, many: allGroups,
+	show: help{"Show a resource group", "  fairlead group show -n G"},
+	list: help{"List resource groups", "  fairlead group list -o table"},
+}
+
 func (a *app) group() *cobra.Command {
-	return noun("group", "Manage resource groups", a.groupCreate(), a.groupShow(), a.groupList(), a.groupDelete())
+	return noun("group", "Manage resource groups", a.groupCreate(), a.shower(groupKind), a.lister(groupKind), a.deleter(groupKind, removal{
+		help:     help{"Delete a resource group with all that is in it", "  fairlead group delete -n G --yes"},
+		question: "Delete resource group {name} and everything in it?",
+	}))
+}
+
+func oneGroup(a *app, c *cobra.Command) func() (place, error) {
+	var t target
+	a.groupFlag(c, &t)
+	return func() (place, error) {
+		if err := a.inGroup(&t); err != nil {
+			return place{}, err
+		}
+		s, err := a.connect()
+		if err != nil {
+			return place{}, err
+		}
+		id, err := s.groupID(t)
+		return place{session: s, path: id.String(), name: t.group}, err
+	}
+}
+
+func allGroups(a *app, _ *cobra.Command) func() (place, error) {
+	return func() (place, error) {
+		s, err := a.connect()
+		if err != nil {
+			return place{}, err
+		}
+		id, err := s.groupID(target{})
+		return place{session: s, path: id.String() + "/resourcegroups"}, err
+	}
 }
 
 // groupFlag defines the group's own name flags.
@@ -47,81 +79,6 @@ func (a *app) groupCreate() *cobra.Command {
 	a.groupFlag(c, &t)
 	c.Flags().StringVarP(&location, "location", "l", "", "`location` (default: local)")
 	multiVar(c.Flags(), &tags, "tags", "space-separated `key=value` tags")
-	return c
-}
-
-func (a *app) groupShow() *cobra.Command {
-	var t target
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show a resource group", Example: "  fairlead group show -n G",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, id, err := a.groupTarget(&t)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), id, apiResources)
-			if err != nil {
-				return err
-			}
-			return a.print(got, groupColumns...)
-		},
-	})
-	a.groupFlag(c, &t)
-	return c
-}
-
-func (a *app) groupTarget(t *target) (*session, string, error) {
-	if err := a.inGroup(t); err != nil {
-		return nil, "", err
-	}
-	s, err := a.connect()
-	if err != nil {
-		return nil, "", err
-	}
-	id, err := s.groupID(*t)
-	return s, id.String(), err
-}
-
-func (a *app) groupList() *cobra.Command {
-	return a.leaf(&cobra.Command{
-		Use: "list", Short: "List resource groups", Example: "  fairlead group list -o table",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.connect()
-			if err != nil {
-				return err
-			}
-			id, err := s.groupID(target{})
-			if err != nil {
-				return err
-			}
-			items, err := s.List(cmd.Context(), id.String()+"/resourcegroups", url.Values{"api-version": {apiResources}}, 0)
-			if err != nil {
-				return err
-			}
-			return a.print(items, groupColumns...)
-		},
-	})
-}
-
-func (a *app) groupDelete() *cobra.Command {
-	var t target
-	var yes, noWait bool
-	c := a.leaf(&cobra.Command{
-		Use: "delete", Short: "Delete a resource group with all that is in it", Example: "  fairlead group delete -n G --yes",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, id, err := a.groupTarget(&t)
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, "Delete resource group "+t.group+" and everything in it?"); err != nil {
-				return err
-			}
-			return s.remove(cmd.Context(), id, apiResources, nil, noWait)
-		},
-	})
-	a.groupFlag(c, &t)
-	addYes(c, &yes)
-	addNoWait(c, &noWait)
 	return c
 }
 

@@ -23,7 +23,7 @@ var (
 	dataKind        = assetKind{"data", "data", "dataUri", "Manage data assets"}
 )
 
-var assetColumns = []string{"Name=name", "Version=version", "Type=type", "Latest=latest_version", "Path=path", "Image=image"}
+var assetColumns = cols("Name=name", "Version=version", "Type=type", "Latest=latest_version", "Path=path", "Image=image")
 
 type assetTarget struct {
 	target
@@ -71,7 +71,7 @@ func (a *app) assetShow(k assetKind) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(assetShape(k.uri)(got), cols(assetColumns...)...)
+			return a.print(assetShape(k.uri)(got), assetColumns...)
 		},
 	})
 	a.assetFlags(c, &t, k)
@@ -101,7 +101,7 @@ func (a *app) assetList(k assetKind) *cobra.Command {
 			if err := listView(q, only, include); err != nil {
 				return err
 			}
-			return a.listAt(cmd.Context(), s, path, q, max, assetShape(k.uri), assetColumns...)
+			return a.listAt(cmd.Context(), place{session: s, path: path, max: max}, q, kind{api: apiML, shape: assetShape(k.uri), columns: assetColumns})
 		},
 	})
 	a.addWorkspace(c, &t)
@@ -162,5 +162,5 @@ func (a *app) putAsset(ctx context.Context, s *session, path string, k assetKind
 	if err != nil {
 		return err
 	}
-	return a.print(assetShape(k.uri)(got), cols(assetColumns...)...)
+	return a.print(assetShape(k.uri)(got), assetColumns...)
 }

@@ -10,12 +10,22 @@ import (
 	"fairlead.dev/fairlead/internal/cli/spec"
 )
 
-const computeCols = "Name=name Type=type Namespace=namespace ProvisioningState=provisioning_state ResourceId=resource_id"
+var computeKind = kind{
+	api: apiML, shape: computeShape, one: childOf("computes", "compute"), many: childrenOf("computes"),
+	columns: cols("Name=name", "Type=type", "Namespace=namespace", "ProvisioningState=provisioning_state", "ResourceId=resource_id"),
+	show:    help{"Show a compute target", "  fairlead ml compute show -n k8s -g G -w W"},
+	list:    help{"List compute targets", "  fairlead ml compute list -g G -w W -o table"},
+}
 
 func (a *app) mlCompute() *cobra.Command {
-	return noun("compute", "Attach clusters to a workspace as compute targets", a.mlComputeAttach(), a.mlComputeShow(),
-		a.lister("list", "List compute targets", "  fairlead ml compute list -g G -w W -o table", "computes", computeShape, strings.Fields(computeCols)...),
-		a.mlComputeUpdate(), a.mlComputeDetach("detach"), a.mlComputeDetach("delete"))
+	detach := func(verb string) *cobra.Command {
+		return a.deleter(computeKind, removal{
+			verb: verb, question: "Detach compute {name} from workspace {parent}?", query: url.Values{"underlyingResourceAction": {"Detach"}},
+			help: help{"Detach a compute target; the cluster stays as it is", "  fairlead ml compute " + verb + " -n k8s -g G -w W --yes"},
+		})
+	}
+	return noun("compute", "Attach clusters to a workspace as compute targets",
+		a.mlComputeAttach(), a.shower(computeKind), a.lister(computeKind), a.mlComputeUpdate(), detach("detach"), detach("delete"))
 }
 
 type computeAttachFlags struct {
@@ -23,11 +33,6 @@ type computeAttachFlags struct {
 	file, name, typ, resourceID, namespace, identity, users, description string
 	set, tags                                                            []string
 	noWait                                                               bool
-}
-
-func (a *app) computeName(c *cobra.Command, t *target, name *string) {
-	a.addWorkspace(c, t)
-	a.addName(c, name, "compute", t, inWorkspace("computes"), apiML)
 }
 
 func (a *app) mlComputeAttach() *cobra.Command {
@@ -38,7 +43,7 @@ func (a *app) mlComputeAttach() *cobra.Command {
     --resource-id /subscriptions/S/resourceGroups/G/providers/Microsoft.Kubernetes/connectedClusters/C`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAttach(cmd.Context(), f) },
 	})
-	a.computeName(c, &f.target, &f.name)
+	a.addChild(c, &f.target, &f.name, "computes", "compute")
 	addFile(c, &f.file, &f.set)
 	fs := c.Flags()
 	fs.StringVarP(&f.typ, "type", "t", "", "`type`: kubernetes")
@@ -105,7 +110,7 @@ func (a *app) runAttach(ctx context.Context, f computeAttachFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.print(computeShape(res), cols(strings.Fields(computeCols)...)...)
+	return a.print(computeShape(res), computeKind.columns...)
 }
 
 // identityBody reads the identity flags; identities given without a type mean UserAssigned.
@@ -138,31 +143,6 @@ func (f computeAttachFlags) identityBody(c *spec.Compute) (map[string]any, error
 	return nil, usagef("argument --identity-type: invalid choice: %q (choose from SystemAssigned, UserAssigned)", typ)
 }
 
-func (a *app) mlComputeShow() *cobra.Command {
-	var t target
-	var name string
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show a compute target", Example: "  fairlead ml compute show -n k8s -g G -w W",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, ws, err := a.workspace(&t, need{"--name/-n", name})
-			if err != nil {
-				return err
-			}
-			path, err := child(ws, "computes", name)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), path, apiML)
-			if err != nil {
-				return err
-			}
-			return a.print(computeShape(got), cols(strings.Fields(computeCols)...)...)
-		},
-	})
-	a.computeName(c, &t, &name)
-	return c
-}
-
 func (a *app) mlComputeUpdate() *cobra.Command {
 	var f computeAttachFlags
 	c := a.leaf(&cobra.Command{
@@ -170,7 +150,7 @@ func (a *app) mlComputeUpdate() *cobra.Command {
 		Example: "  fairlead ml compute update -n k8s -g G -w W --namespace team-a",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runComputeUpdate(cmd.Context(), f) },
 	})
-	a.computeName(c, &f.target, &f.name)
+	a.addChild(c, &f.target, &f.name, "computes", "compute")
 	c.Flags().StringVar(&f.namespace, "namespace", "", "Kubernetes `namespace` for jobs")
 	f.bindChangeable(c)
 	return c
@@ -220,32 +200,5 @@ func (a *app) runComputeUpdate(ctx context.Context, f computeAttachFlags) error 
 	if err != nil {
 		return err
 	}
-	return a.print(computeShape(res), cols(strings.Fields(computeCols)...)...)
-}
-
-func (a *app) mlComputeDetach(verb string) *cobra.Command {
-	var t target
-	var name string
-	var yes, noWait bool
-	c := a.leaf(&cobra.Command{
-		Use: verb, Short: "Detach a compute target; the cluster stays as it is", Example: "  fairlead ml compute " + verb + " -n k8s -g G -w W --yes",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, ws, err := a.workspace(&t, need{"--name/-n", name})
-			if err != nil {
-				return err
-			}
-			path, err := child(ws, "computes", name)
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, "Detach compute "+name+" from workspace "+t.workspace+"?"); err != nil {
-				return err
-			}
-			return s.remove(cmd.Context(), path, apiML, url.Values{"underlyingResourceAction": {"Detach"}}, noWait)
-		},
-	})
-	a.computeName(c, &t, &name)
-	addYes(c, &yes)
-	addNoWait(c, &noWait)
-	return c
+	return a.print(computeShape(res), computeKind.columns...)
 }

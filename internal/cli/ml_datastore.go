@@ -2,22 +2,21 @@ package cli
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-const datastoreCols = "Name=name Type=type Container=container_name Account=account_name Default=is_default"
-
-func (a *app) mlDatastore() *cobra.Command {
-	return noun("datastore", "Manage datastores", a.mlDatastoreCreate(), a.mlDatastoreShow(),
-		a.lister("list", "List datastores", "  fairlead ml datastore list -g G -w W -o table", "datastores", datastoreShape, strings.Fields(datastoreCols)...),
-		a.mlDatastoreDelete())
+var datastoreKind = kind{
+	api: apiML, shape: datastoreShape, one: childOf("datastores", "datastore"), many: childrenOf("datastores"),
+	columns: cols("Name=name", "Type=type", "Container=container_name", "Account=account_name", "Default=is_default"),
+	show:    help{"Show a datastore", "  fairlead ml datastore show -n workspaceblobstore -g G -w W"},
+	list:    help{"List datastores", "  fairlead ml datastore list -g G -w W -o table"},
 }
 
-func (a *app) datastoreName(c *cobra.Command, t *target, name *string) {
-	a.addWorkspace(c, t)
-	a.addName(c, name, "datastore", t, inWorkspace("datastores"), apiML)
+func (a *app) mlDatastore() *cobra.Command {
+	return noun("datastore", "Manage datastores", a.mlDatastoreCreate(), a.shower(datastoreKind), a.lister(datastoreKind), a.deleter(datastoreKind, removal{
+		help: help{"Delete a datastore; the data stays", "  fairlead ml datastore delete -n NAME -g G -w W"}, atOnce: true,
+	}))
 }
 
 type datastoreCreateFlags struct {
@@ -32,7 +31,7 @@ func (a *app) mlDatastoreCreate() *cobra.Command {
 		Use: "create", Short: "Create a datastore from a YAML file", Example: "  fairlead ml datastore create -f datastore.yml -g G -w W",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDatastoreCreate(cmd.Context(), f) },
 	})
-	a.datastoreName(c, &f.target, &f.name)
+	a.addChild(c, &f.target, &f.name, "datastores", "datastore")
 	addFile(c, &f.file, &f.set)
 	return c
 }
@@ -75,53 +74,5 @@ func (a *app) runDatastoreCreate(ctx context.Context, f datastoreCreateFlags) er
 	if err != nil {
 		return err
 	}
-	return a.print(datastoreShape(got), cols(strings.Fields(datastoreCols)...)...)
-}
-
-func (a *app) mlDatastoreShow() *cobra.Command {
-	var t target
-	var name string
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show a datastore", Example: "  fairlead ml datastore show -n workspaceblobstore -g G -w W",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, ws, err := a.workspace(&t, need{"--name/-n", name})
-			if err != nil {
-				return err
-			}
-			path, err := child(ws, "datastores", name)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), path, apiML)
-			if err != nil {
-				return err
-			}
-			return a.print(datastoreShape(got), cols(strings.Fields(datastoreCols)...)...)
-		},
-	})
-	a.datastoreName(c, &t, &name)
-	return c
-}
-
-func (a *app) mlDatastoreDelete() *cobra.Command {
-	var t target
-	var name string
-	var yes bool
-	c := a.leaf(&cobra.Command{
-		Use: "delete", Short: "Delete a datastore; the data stays", Example: "  fairlead ml datastore delete -n NAME -g G -w W",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, ws, err := a.workspace(&t, need{"--name/-n", name})
-			if err != nil {
-				return err
-			}
-			path, err := child(ws, "datastores", name)
-			if err != nil {
-				return err
-			}
-			return s.remove(cmd.Context(), path, apiML, nil, false)
-		},
-	})
-	a.datastoreName(c, &t, &name)
-	addYes(c, &yes)
-	return c
+	return a.print(datastoreShape(got), datastoreKind.columns...)
 }

@@ -2,15 +2,35 @@ package cli
 
 import (
 	"context"
-	"net/url"
 
 	"github.com/spf13/cobra"
 )
 
 var workspaceColumns = cols("Name=name", "ResourceGroup=resourceGroup", "Location=location", "ProvisioningState=provisioning_state")
 
+var workspaceKind = kind{
+	api: apiML, columns: workspaceColumns, shape: workspaceShape,
+	one: oneWorkspace, many: inGroups("/providers/Microsoft.MachineLearningServices/workspaces"),
+	show: help{"Show a workspace", "  fairlead ml workspace show -n W -g G"},
+	list: help{"List workspaces of the group, or of the subscription", "  fairlead ml workspace list -o table"},
+}
+
 func (a *app) mlWorkspace() *cobra.Command {
-	return noun("workspace", "Manage workspaces", a.mlWorkspaceCreate(), a.mlWorkspaceShow(), a.mlWorkspaceList(), a.mlWorkspaceDelete())
+	remove := a.deleter(workspaceKind, removal{
+		help:     help{"Delete a workspace with its jobs, models and data", "  fairlead ml workspace delete -n W -g G --yes"},
+		question: "Delete workspace {name} with its jobs, models and data?",
+	})
+	remove.Flags().Bool("all-resources", false, "accepted for compatibility: nothing else belongs to a workspace")
+	return noun("workspace", "Manage workspaces", a.mlWorkspaceCreate(), a.shower(workspaceKind), a.lister(workspaceKind), remove)
+}
+
+func oneWorkspace(a *app, c *cobra.Command) func() (place, error) {
+	var t target
+	a.workspaceName(c, &t)
+	return func() (place, error) {
+		s, id, err := a.workspace(&t)
+		return place{session: s, path: id.String(), name: t.workspace}, err
+	}
 }
 
 // workspaceName defines --name/-n as the workspace's name.
@@ -101,75 +121,4 @@ func (s *session) ensureGroup(ctx context.Context, group string) error {
 		return hint(err, "Create it with 'fairlead group create --name %s --location local'.", group)
 	}
 	return err
-}
-
-func (a *app) mlWorkspaceShow() *cobra.Command {
-	var t target
-	c := a.leaf(&cobra.Command{
-		Use: "show", Short: "Show a workspace", Example: "  fairlead ml workspace show -n W -g G",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, id, err := a.workspace(&t)
-			if err != nil {
-				return err
-			}
-			got, err := s.get(cmd.Context(), id.String(), apiML)
-			if err != nil {
-				return err
-			}
-			return a.print(workspaceShape(got), workspaceColumns...)
-		},
-	})
-	a.workspaceName(c, &t)
-	return c
-}
-
-func (a *app) mlWorkspaceList() *cobra.Command {
-	var t target
-	c := a.leaf(&cobra.Command{
-		Use: "list", Short: "List workspaces of the group, or of the subscription", Example: "  fairlead ml workspace list -o table",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.connect()
-			if err != nil {
-				return err
-			}
-			id, err := s.groupID(t)
-			if err != nil {
-				return err
-			}
-			path := id.String() + "/providers/Microsoft.MachineLearningServices/workspaces"
-			items, err := s.List(cmd.Context(), path, url.Values{"api-version": {apiML}}, 0)
-			if err != nil {
-				return err
-			}
-			for i := range items {
-				items[i] = workspaceShape(items[i])
-			}
-			return a.print(items, workspaceColumns...)
-		},
-	})
-	a.addGroup(c, &t)
-	return c
-}
-
-func (a *app) mlWorkspaceDelete() *cobra.Command {
-	var t target
-	var yes, noWait, all bool
-	c := a.leaf(&cobra.Command{
-		Use: "delete", Short: "Delete a workspace with its jobs, models and data", Example: "  fairlead ml workspace delete -n W -g G --yes",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, id, err := a.workspace(&t)
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, "Delete workspace "+t.workspace+" with its jobs, models and data?"); err != nil {
-				return err
-			}
-			return s.remove(cmd.Context(), id.String(), apiML, nil, noWait)
-		},
-	})
-	a.workspaceName(c, &t)
-	c.Flags().BoolVar(&all, "all-resources", false, "accepted for compatibility: nothing else belongs to a workspace")
-	addYes(c, &yes)
-	addNoWait(c, &noWait)
-	return c
 }

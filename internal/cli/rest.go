@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -66,7 +65,7 @@ func (a *app) runRest(cmd *cobra.Command, f restFlags) error {
 	}
 	var v any
 	if json.Unmarshal(res.Body, &v) != nil {
-		_, err := io.WriteString(a.deps.Stdout, string(res.Body))
+		_, err := a.deps.Stdout.Write(res.Body)
 		return err
 	}
 	return a.print(v)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"fairlead.dev/fairlead/internal/cli/output"
+	"fairlead.dev/fairlead/internal/nearest"
 )
 
 // app is what the commands of one run share.
@@ -100,7 +101,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 			names = append(names, s.Name())
 		}
 	}
-	if near := nearest(word, names); near != "" {
+	if near := nearest.Word(word, names); near != "" {
 		return usagef("%q is not in %q; did you mean %q?", word, cmd.CommandPath(), near)
 	}
 	return usagef("%q is not in %q; there are: %s", word, cmd.CommandPath(), strings.Join(names, ", "))
@@ -126,7 +127,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		cmd.Flags().VisitAll(visit)
 		cmd.InheritedFlags().VisitAll(visit)
 		slices.Sort(names)
-		if near := nearest(name, names); near != "" {
+		if near := nearest.Word(name, names); near != "" {
 			return usagef("unrecognized argument: --%s; did you mean --%s?", name, near)
 		}
 		return usagef("unrecognized argument: --%s; see %s --help", name, cmd.CommandPath())

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/cli"
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/testing/certtest"
 )
 
 func TestMain(m *testing.M) {
@@ -92,9 +94,26 @@ func cluster(ts *testscript.TestScript, _ bool, _ []string) {
 	})
 }
 
+// certificate makes cert.pem and key.pem for a DNS name, valid now: certificate ml.example.com
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), args...)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("cert.pem"), cert, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("key.pem"), key, 0o600))
+}
+
+// waitFor waits until a file holds a text: waitfor file text.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(ts.ReadFile(args[0]), args[1]); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not hold %q", args[0], args[1])
+		}
+	}
+}
+
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster},
+		Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			return nil
@@ -105,7 +124,7 @@ func TestScripts(t *testing.T) {
 // TestControlPlane runs the scripts in testdata/server against a real control plane on SQLite, each with its own.
 func TestControlPlane(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster},
+		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			admin, stop, err := startServer(filepath.Join(e.WorkDir, "data"))

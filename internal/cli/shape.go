@@ -142,3 +142,12 @@ func assetRef(id string) string {
 	}
 	return "azureml:" + p.Name()
 }
+
+func oneOf(s string, allowed ...string) bool {
+	for _, a := range allowed {
+		if strings.EqualFold(a, s) {
+			return true
+		}
+	}
+	return false
+}

@@ -65,9 +65,9 @@ func explainNet(endpoint string, err error) error {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &cert) && !errors.As(err, &host):
-		return fmt.Errorf("%w: its certificate at %s is not trusted (%v); pass --ca-file to login with the control plane's CA", ErrUnreachable, endpoint, rootCause(err))
+		return fmt.Errorf("%w: its certificate at %s is not trusted (%w); pass --ca-file to login with the control plane's CA", ErrUnreachable, endpoint, rootCause(err))
 	case errors.As(err, &op), errors.As(err, &host):
-		return fmt.Errorf("%w at %s: %v", ErrUnreachable, endpoint, rootCause(err))
+		return fmt.Errorf("%w at %s: %w", ErrUnreachable, endpoint, rootCause(err))
 	}
 	return err
 }

@@ -32,6 +32,7 @@ var forbidden = []struct {
 	{"./cmd/fairlead-runtime", "gocloud.dev", "the runtime speaks the blob protocol itself"},
 	{"./cmd/fairlead-runtime", "helm.sh/helm", "the runtime is copied into every job's pod and stays small"},
 	{"./internal/link", "k8s.io/", "the link is the contract of both sides: stdlib, one WebSocket and one multiplexing library"},
+	{"./internal/extensionsettings", "k8s.io/", "the command line, the control plane and the agent all link it: stdlib only"},
 	{"./internal/link", "sigs.k8s.io/", "the link is the contract of both sides: stdlib, one WebSocket and one multiplexing library"},
 	{"./internal/controlplane/...", "helm.sh/helm", "charts are installed in the cluster"},
 	{"./internal/controlplane/...", "sigs.k8s.io/controller-runtime/pkg/manager", "the control plane reconciles over SQL"},

@@ -32,6 +32,16 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 tolerations:
 - {key: ml.azure.com/amlarc, operator: Equal, value: "true"}
 - {key: ml.azure.com/amlarc-system, operator: Equal, value: "true"}
+# A node that is lost is left soon, instead of after Kubernetes' five minutes.
+- {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+- {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+{{- end }}
+
+{{- define "azureml.pullSecrets" -}}
+{{- with .Values.image.pullSecret }}
+imagePullSecrets:
+- name: {{ . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "azureml.proxyEnv" -}}
@@ -58,6 +68,7 @@ metadata:
   name: {{ .name }}
   namespace: {{ $root.Release.Namespace }}
   labels: {{- include "azureml.labels" . | nindent 4 }}
+{{- include "azureml.pullSecrets" $root }}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -80,7 +91,7 @@ spec:
       securityContext: {{- include "azureml.podSecurity" $root | nindent 8 }}
       containers:
       - name: {{ .name }}
-        image: {{ $root.Values.image.agent | quote }}
+        image: {{ required "image.agent is required: the image that holds fairlead-agent" $root.Values.image.agent | quote }}
         imagePullPolicy: {{ $root.Values.image.pullPolicy }}
         args:
         - {{ .command }}

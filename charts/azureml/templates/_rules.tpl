@@ -22,8 +22,14 @@
 - {apiGroups: [amlarc.azureml.com], resources: [amljobs/finalizers], verbs: [update]}
 - {apiGroups: [jobset.x-k8s.io], resources: [jobsets], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [batch], resources: [jobs], verbs: [list, watch]}
-- {apiGroups: [""], resources: [pods], verbs: [list, watch]}
+# To end the pods of a node that was lost; an admission policy limits it to pods of jobs (aml-operator.yaml).
+- {apiGroups: [""], resources: [pods], verbs: [list, watch, delete]}
+- {apiGroups: [""], resources: [pods/status], verbs: [patch]}
+- {apiGroups: [""], resources: [nodes], verbs: [list, watch]}
 - {apiGroups: [""], resources: [events], verbs: [list]}
+# What pods of jobs get of their namespace: claims that are marked for them, and the names of Secrets for pulling images.
+- {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [list, watch]}
+- {apiGroups: [""], resources: [serviceaccounts], verbs: [get]}
 - {apiGroups: [""], resources: [configmaps, services], verbs: [create]}
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [create]}
 {{- end }}

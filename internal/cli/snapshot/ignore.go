@@ -89,29 +89,33 @@ func (rs Rules) Match(rel string, dir bool) (ignored, ok bool) {
 	return false, false
 }
 
+// matchParts matches path elements. After a mismatch only the last ** is tried again, one element further on: an earlier one
+// could only leave more to it.
 func matchParts(pattern, parts []string) bool {
-	for len(pattern) > 0 {
-		if pattern[0] == "**" {
-			rest := pattern[1:]
-			if len(rest) == 0 {
-				return len(parts) > 0
+	p, i := 0, 0
+	last, at := -1, 0 // the last ** and where what follows it was tried
+	for i < len(parts) {
+		switch {
+		case p < len(pattern) && pattern[p] == "**":
+			if last, at = p, i; p == len(pattern)-1 {
+				return true
 			}
-			for i := range parts {
-				if matchParts(rest, parts[i:]) {
-					return true
-				}
-			}
+			p++
+		case p < len(pattern) && matchPart(pattern[p], parts[i]):
+			p, i = p+1, i+1
+		case last >= 0:
+			at++
+			p, i = last+1, at
+		default:
 			return false
 		}
-		if len(parts) == 0 {
-			return false
-		}
-		if ok, _ := path.Match(pattern[0], parts[0]); !ok {
-			return false
-		}
-		pattern, parts = pattern[1:], parts[1:]
 	}
-	return len(parts) == 0
+	return p == len(pattern)
+}
+
+func matchPart(pattern, part string) bool {
+	ok, _ := path.Match(pattern, part)
+	return ok
 }
 
 func loadRules(file string) (Rules, bool, error) {

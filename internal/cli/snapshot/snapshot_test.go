@@ -128,9 +128,10 @@ func TestTake_Errors(t *testing.T) {
 
 func FuzzRules(f *testing.F) {
 	f.Add("*.log\n!a.log\n/b/\n**/c/**\n[ab]?\n", "x/a.log")
+	f.Add(strings.Repeat("**/", 40)+"x\n", strings.Repeat("a/", 200)+"b") // took years when every ** was tried everywhere
 	f.Fuzz(func(t *testing.T, text, rel string) {
 		rules, err := ParseRules(text)
-		if err != nil || strings.Count(text, "*") > 20 || len(rel) > 200 {
+		if err != nil {
 			return
 		}
 		rules.Match(rel, false)

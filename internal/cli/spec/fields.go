@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"fairlead.dev/fairlead/internal/nearest"
 )
 
 // setter reads one value into its place.
@@ -104,7 +106,7 @@ func (d *decoder) unknown(key *yaml.Node, path string, known fields) {
 	if path != "" {
 		where = " in " + path
 	}
-	if near := Nearest(key.Value, names); near != "" {
+	if near := nearest.Word(key.Value, names); near != "" {
 		d.fail(key, "unknown key %q%s; did you mean %q?", key.Value, where, near)
 		return
 	}
@@ -194,17 +196,6 @@ func integer(out *int64, lowest, highest int64) setter {
 	}
 }
 
-func boolean(out *bool) setter {
-	return func(d *decoder, n *yaml.Node, path string) {
-		var v bool
-		if n.Kind != yaml.ScalarNode || n.Decode(&v) != nil {
-			d.fail(n, "%s: must be true or false, not %s", path, kindName(n))
-			return
-		}
-		*out = v
-	}
-}
-
 // stringMap reads a mapping of words to scalars; numbers and booleans become text as written.
 func stringMap(out *map[string]string) setter {
 	return func(d *decoder, n *yaml.Node, path string) {
@@ -263,45 +254,4 @@ func object(known func() fields) setter {
 
 func unsupported(what string) setter {
 	return func(d *decoder, n *yaml.Node, path string) { d.fail(n, "%s: not supported yet: %s", path, what) }
-}
-
-// Nearest is the known word that a mistyped one most likely means; "" when none is near.
-func Nearest(word string, known []string) string {
-	best, least := "", max(2, len(word)/3)+1
-	low := strings.ToLower(strings.ReplaceAll(word, "-", "_"))
-	for _, k := range known {
-		if n := distance(low, strings.ToLower(strings.ReplaceAll(k, "-", "_")), least); n < least {
-			best, least = k, n
-		}
-	}
-	if least >= len(word) {
-		return ""
-	}
-	return best
-}
-
-// distance counts insertions, deletions, changes and swaps of neighbours; anything ≥ limit may be returned as limit.
-func distance(a, b string, limit int) int {
-	if n := len(a) - len(b); n >= limit || -n >= limit {
-		return limit
-	}
-	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return prev[len(b)]
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"fairlead.dev/fairlead/internal/nearest"
 )
 
 // CommandJob is a command job of the reference's CLI v2.
@@ -319,7 +321,7 @@ func (j *CommandJob) checkPlaceholders(d *decoder, doc *Document) {
 			continue
 		}
 		sort.Strings(known)
-		if near := Nearest(name, known); near != "" {
+		if near := nearest.Word(name, known); near != "" {
 			d.fail(doc.node("command"), "command: %s names no entry of %s; did you mean %q?", m[0], kind, near)
 			continue
 		}

@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,11 +18,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/charts"
 	"fairlead.dev/fairlead/internal/cluster/component"
+	"fairlead.dev/fairlead/internal/cluster/connect"
 	"fairlead.dev/fairlead/internal/cluster/desired"
 	"fairlead.dev/fairlead/internal/cluster/extension"
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
@@ -43,10 +46,14 @@ type Config struct {
 	PrivateKeyPEM               []byte
 	// Namespace is the agent's own; empty means azure-arc.
 	Namespace string
-	// AgentImage, RuntimeImage and PullPolicy are given to extensions' charts.
-	AgentImage, RuntimeImage, PullPolicy string
-	// SkipRange is passed to extensions with the proxy of the agent's own environment.
+	// AgentImage, RuntimeImage, PullPolicy and PullSecret are given to extensions' charts.
+	AgentImage, RuntimeImage, PullPolicy, PullSecret string
+	// SkipRange and ProxyCert, the PEM of the proxy's CA, are passed to extensions with the proxy of the agent's own environment.
 	SkipRange string
+	ProxyCert []byte
+	// ConnectAccount is the service account, in Namespace, that may impersonate the callers of `connectedk8s proxy`; empty turns
+	// that off.
+	ConnectAccount string
 	// ExtensionTimeout bounds how long an extension's pods may take to become ready; 0 means 5 minutes.
 	ExtensionTimeout time.Duration
 	Log              *slog.Logger
@@ -56,7 +63,8 @@ type Config struct {
 func ReadConfig(dir, keyFile string) (Config, error) {
 	c := Config{
 		Namespace: os.Getenv("POD_NAMESPACE"), AgentImage: os.Getenv("FAIRLEAD_AGENT_IMAGE"), RuntimeImage: os.Getenv("FAIRLEAD_RUNTIME_IMAGE"),
-		PullPolicy: os.Getenv("FAIRLEAD_PULL_POLICY"), SkipRange: os.Getenv("FAIRLEAD_SKIP_RANGE"),
+		PullPolicy: os.Getenv("FAIRLEAD_PULL_POLICY"), PullSecret: os.Getenv("FAIRLEAD_PULL_SECRET"), SkipRange: os.Getenv("FAIRLEAD_SKIP_RANGE"),
+		ConnectAccount: os.Getenv("FAIRLEAD_CONNECT_ACCOUNT"),
 	}
 	if text := os.Getenv("FAIRLEAD_EXTENSION_TIMEOUT"); text != "" {
 		var err error
@@ -75,6 +83,9 @@ func ReadConfig(dir, keyFile string) (Config, error) {
 	if c.CA, err = os.ReadFile(filepath.Join(dir, "ca.crt")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("reading the CA bundle: %w", err)
 	}
+	if c.ProxyCert, err = os.ReadFile(filepath.Join(dir, "proxy.crt")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("reading the proxy's CA: %w", err)
+	}
 	if c.PrivateKeyPEM, err = os.ReadFile(keyFile); err != nil {
 		return c, fmt.Errorf("reading the cluster's private key: %w", err)
 	}
@@ -91,17 +102,17 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	client, err := link.NewClient(link.Config{Endpoint: cfg.Endpoint, CA: cfg.CA, TokenSource: issuer.Token, Log: cfg.Log})
-	if err != nil {
-		return err
-	}
 	kube, err := kubernetes.NewForConfig(cfg.Kube)
 	if err != nil {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	broker := &Broker{kube: kube, fetch: issuer.Fetch, endpoint: cfg.Endpoint, ca: cfg.CA, clock: time.Now, log: cfg.Log}
+	client, err := newClient(cfg, issuer, broker)
+	if err != nil {
+		return err
+	}
 	observer := link.NewObserver(client)
-	manager, err := newManager(cfg, kube, broker, observer)
+	manager, err := newManager(cfg, kube, issuer, broker, observer)
 	if err != nil {
 		return err
 	}
@@ -110,13 +121,37 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return broker.Run(ctx) })
 	group.Go(func() error { return heartbeat(ctx, kube, Version, observer.Set, cfg.Log) })
 	group.Go(func() error { return manager.Run(ctx) })
+	group.Go(func() error { return serveConnect(ctx, cfg, kube, client) })
 	group.Go(func() error {
 		return client.Follow(ctx, link.PrefixExtension, desired.NewFollower(handler(manager, cfg.Log)).Apply)
 	})
 	return group.Wait()
 }
 
-func newManager(cfg Config, kube kubernetes.Interface, broker *Broker, observer *link.Observer) (*extension.Manager, error) {
+// newClient makes the agent's link. A token that the control plane refuses takes those of the extensions with it.
+func newClient(cfg Config, issuer *Issuer, broker *Broker) (*link.Client, error) {
+	refused := func(token string) {
+		if issuer.Forget(token) {
+			broker.Distrust()
+		}
+	}
+	return link.NewClient(link.Config{Endpoint: cfg.Endpoint, CA: cfg.CA, TokenSource: issuer.Token, Refused: refused, Log: cfg.Log})
+}
+
+// serveConnect keeps the relay open through which callers reach the API server.
+func serveConnect(ctx context.Context, cfg Config, kube kubernetes.Interface, client *link.Client) error {
+	if cfg.ConnectAccount == "" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	server, err := connect.New(cfg.Kube, connect.AccountToken(kube, cmp.Or(cfg.Namespace, Namespace), cfg.ConnectAccount), cfg.Log)
+	if err != nil {
+		return err
+	}
+	return link.ServeRelay(ctx, client, server.Handle)
+}
+
+func newManager(cfg Config, kube kubernetes.Interface, issuer *Issuer, broker *Broker, observer *link.Observer) (*extension.Manager, error) {
 	chart, err := helm.LoadChart(charts.FS, charts.AzureML)
 	if err != nil {
 		return nil, err
@@ -127,8 +162,12 @@ func newManager(cfg Config, kube kubernetes.Interface, broker *Broker, observer 
 	if cfg.ExtensionTimeout == 0 {
 		cfg.ExtensionTimeout = 5 * time.Minute
 	}
+	objects, err := metadata.NewForConfig(cfg.Kube)
+	if err != nil {
+		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
 	return extension.New(extension.Config{
-		Kube: kube, Helm: helm.New(cfg.Kube, cfg.Log), Namespace: cfg.Namespace,
+		Kube: kube, Metadata: objects, Reach: issuer.Reach, ClusterID: cfg.ClusterID, Helm: helm.New(cfg.Kube, cfg.Log), Namespace: cfg.Namespace,
 		Charts:   map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
 		Values:   chartValues(cfg, os.Getenv),
 		Deadline: cfg.ExtensionTimeout,
@@ -145,7 +184,9 @@ func newManager(cfg Config, kube kubernetes.Interface, broker *Broker, observer 
 // chartValues are what every extension's chart is given by the agent.
 func chartValues(cfg Config, env func(string) string) map[string]any {
 	image := map[string]any{}
-	for key, value := range map[string]string{"agent": cfg.AgentImage, "runtime": cfg.RuntimeImage, "pullPolicy": cfg.PullPolicy} {
+	for key, value := range map[string]string{
+		"agent": cfg.AgentImage, "runtime": cfg.RuntimeImage, "pullPolicy": cfg.PullPolicy, "pullSecret": cfg.PullSecret,
+	} {
 		if value != "" {
 			image[key] = value
 		}
@@ -153,7 +194,7 @@ func chartValues(cfg Config, env func(string) string) map[string]any {
 	return map[string]any{
 		"image":      image,
 		"linkSecret": component.LinkSecret,
-		"proxy":      map[string]any{"https": env("HTTPS_PROXY"), "http": env("HTTP_PROXY"), "skipRange": cfg.SkipRange},
+		"proxy":      map[string]any{"https": env("HTTPS_PROXY"), "http": env("HTTP_PROXY"), "skipRange": cfg.SkipRange, "cert": string(cfg.ProxyCert)},
 	}
 }
 

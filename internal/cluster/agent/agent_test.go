@@ -52,6 +52,7 @@ type controlPlane struct {
 
 	mu       sync.Mutex
 	scopes   []string
+	refused  string // a token whose signing key is gone
 	observed chan link.Value
 }
 
@@ -103,8 +104,13 @@ func (p *controlPlane) check(r *http.Request) error {
 }
 
 func (p *controlPlane) desired(w http.ResponseWriter, r *http.Request) {
+	if p.refused != "" && r.Header.Get("Authorization") == "Bearer "+p.refused {
+		http.Error(w, "signed by a key that this server does not have", http.StatusUnauthorized)
+		return
+	}
 	enc := json.NewEncoder(w)
-	value, _ := json.Marshal(link.Extension{Name: "arcml", ExtensionType: "microsoft.azureml.kubernetes", ReleaseNamespace: "azureml", Generation: 1})
+	value, _ := json.Marshal(link.Extension{Name: "arcml", ExtensionType: "microsoft.azureml.kubernetes", ReleaseNamespace: "azureml", Generation: 1,
+		Settings: map[string]string{"enableTraining": "True"}})
 	for _, e := range []link.Event{{Type: link.EventReset}, {Type: link.EventPut, Key: "extension/arcml", Value: value}, {Type: link.EventBookmark, Seq: 1}} {
 		_ = enc.Encode(e)
 	}
@@ -153,7 +159,7 @@ func TestRun(t *testing.T) {
 		defer close(done)
 		err := Run(ctx, Config{
 			Kube: cluster.Config, Endpoint: plane.URL, Tenant: "tenant", ClusterID: clusterID, CA: plane.ca(), PrivateKeyPEM: keyPEM,
-			AgentImage: "fairlead/agent:test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			AgentImage: "fairlead/agent:test", RuntimeImage: "fairlead/runtime:test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Run ended with %v", err)
@@ -231,6 +237,38 @@ func TestIssuerSaysWhatTheServerSaid(t *testing.T) {
 	}
 	if _, err := issuer.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "401 Unauthorized: invalid_client") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestRefusedToken: a token that the control plane takes no more is not kept until half of its life is over.
+func TestRefusedToken(t *testing.T) {
+	key, _ := newKey(t)
+	plane := newControlPlane(t, &key.PublicKey)
+	plane.refused = "token-1"
+	issuer, err := NewIssuer(plane.URL, "tenant", clusterID, key, plane.ca(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker := &Broker{}
+	broker.renewed.Store("azureml", true)
+	client, err := newClient(Config{Endpoint: plane.URL, CA: plane.ca()}, issuer, broker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = client.Follow(ctx, link.PrefixExtension, func(context.Context, link.Event) error { cancel(); return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("following with a new token: %v", err)
+	}
+	if got, err := issuer.Token(t.Context()); err != nil || got != "token-2" {
+		t.Errorf("token %q, %v, want token-2", got, err)
+	}
+	if _, kept := broker.renewed.Load("azureml"); kept {
+		t.Error("the extensions' tokens, signed with the same key, are trusted")
+	}
+	if issuer.Forget("token-1") {
+		t.Error("forgot a newer token than the refused one")
 	}
 }
 

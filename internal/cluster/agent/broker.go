@@ -68,6 +68,9 @@ func (b *Broker) Forget(ctx context.Context, namespace string) error {
 	return nil
 }
 
+// Distrust makes every Secret due: the agent's own token was refused, and the same key signed theirs.
+func (b *Broker) Distrust() { b.renewed.Clear() }
+
 // Run renews every Secret at half its token's life, until ctx ends.
 func (b *Broker) Run(ctx context.Context) error {
 	tick := time.NewTicker(brokerInterval)

@@ -96,6 +96,18 @@ func (i *Issuer) Token(ctx context.Context) (string, error) {
 	return token.Value, nil
 }
 
+// Forget drops a token that the control plane refused, as it does when the key that signed it is gone. It reports whether it
+// was still the agent's.
+func (i *Issuer) Forget(token string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.cached.Value != token {
+		return false
+	}
+	i.cached = Token{}
+	return true
+}
+
 // Fetch gets a new token of a scope.
 func (i *Issuer) Fetch(ctx context.Context, scope string) (Token, error) {
 	assertion, err := i.assertion()
@@ -117,6 +129,24 @@ func (i *Issuer) Fetch(ctx context.Context, scope string) (Token, error) {
 	}
 	defer res.Body.Close()
 	return i.read(res)
+}
+
+// Reach asks the control plane for any answer, and says how far its clock is ahead.
+func (i *Issuer) Reach(ctx context.Context) (ahead time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.endpoint+"/healthz", nil)
+	if err != nil {
+		return 0, fmt.Errorf("reaching the control plane: %w", err)
+	}
+	res, err := i.http.Do(req)
+	if err != nil {
+		return 0, err // says address and reason
+	}
+	defer res.Body.Close()
+	now, err := http.ParseTime(res.Header.Get("Date"))
+	if err != nil {
+		return 0, nil // an answer without a clock is one, too
+	}
+	return now.Sub(i.clock()), nil
 }
 
 func (i *Issuer) assertion() (string, error) {

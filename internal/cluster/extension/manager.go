@@ -5,21 +5,20 @@
 //	observed extension/<name> ◀────┘ Pending → Installed | Failed, and Removed
 //
 // The manager is level-triggered: it looks at the release in the cluster and at what it reported last, decides by a pure
-// function (plan) and acts. An installation is atomic: what does not become ready is taken away again (an upgrade is rolled
+// function (plan) and acts. Before a chart is applied package preflight looks at the cluster. An installation is atomic: what does not become ready is taken away again (an upgrade is rolled
 // back), after the true reason was read from pods and their output.
 package extension
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/util/workqueue"
 
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
@@ -41,8 +40,9 @@ const workers = 4
 
 // Config is what a Manager needs.
 type Config struct {
-	Kube kubernetes.Interface
-	Helm *helm.Client
+	Kube     kubernetes.Interface
+	Metadata metadata.Interface
+	Helm     *helm.Client
 	// Namespace is the agent's own; the manager keeps ConfigMap fairlead-extensions there.
 	Namespace string
 	// Charts by extension type in lower case.
@@ -54,6 +54,10 @@ type Config struct {
 	// Prepare makes the release namespace and what the extension's components need to reach the control plane; it is called
 	// before every install and upgrade, and an error is retried. Forget takes that away after an uninstall.
 	Prepare, Forget func(ctx context.Context, namespace string) error
+	// Reach asks the control plane for an answer and says how far its clock is ahead; nil leaves that unchecked.
+	Reach func(ctx context.Context) (ahead time.Duration, err error)
+	// ClusterID is the cluster's resource id, for commands that name it.
+	ClusterID string
 	// Report is called with every new status of an extension; it must not block.
 	Report func(name string, status link.ExtensionStatus)
 	Log    *slog.Logger
@@ -132,6 +136,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	group.Go(func() error {
 		<-ctx.Done()
 		m.queue.ShutDown()
+		return nil
+	})
+	group.Go(func() error {
+		m.removeLost(ctx)
 		return nil
 	})
 	for range workers {
@@ -213,16 +221,4 @@ func (m *Manager) report(ctx context.Context, name string, rec record) error {
 	}
 	m.cfg.Report(name, rec.Status)
 	return nil
-}
-
-// chart finds the chart for an extension; the error tells a user what may be asked for.
-func (m *Manager) chart(ext link.Extension) (*helm.Chart, error) {
-	chart, ok := m.cfg.Charts[strings.ToLower(ext.ExtensionType)]
-	if !ok {
-		return nil, fmt.Errorf("extensionType %q is not known to this agent; use Microsoft.AzureML.Kubernetes", ext.ExtensionType)
-	}
-	if ext.Version != "" && ext.Version != chart.Version() {
-		return nil, fmt.Errorf("Failed in download the Chart path not found: version %q of %s is not in this agent, which has %s; leave version out or give that one", ext.Version, ext.ExtensionType, chart.Version()) //nolint:staticcheck // begins as the reference's text does
-	}
-	return chart, nil
 }

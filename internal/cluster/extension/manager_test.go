@@ -30,6 +30,7 @@ type harness struct {
 	t      *testing.T
 	config *rest.Config
 	kube   kubernetes.Interface
+	image  string // of the agent that starts next
 
 	mu       sync.Mutex
 	statuses map[string]link.ExtensionStatus
@@ -39,7 +40,7 @@ type harness struct {
 func TestManager(t *testing.T) {
 	cluster := kubetest.Start(t)
 	kube := kubernetes.NewForConfigOrDie(cluster.Config)
-	h := &harness{t: t, config: cluster.Config, kube: kube, statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1)}
+	h := &harness{t: t, config: cluster.Config, kube: kube, image: "fairlead/agent:1", statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1)}
 	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "azure-arc"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +82,7 @@ func TestManager(t *testing.T) {
 	t.Run("instance types are validated", func(t *testing.T) { testInstanceTypes(t, cluster.Config) })
 	t.Run("components may do what they need and no more", func(t *testing.T) { testRights(t, kube) })
 	t.Run("the gateway is shown no Secret", func(t *testing.T) { testSecrets(t, kube, cluster.Config) })
+	t.Run("aml-operator ends only pods of jobs", func(t *testing.T) { testPods(t, kube, cluster.Config) })
 	t.Run("an upgrade that fails is rolled back", func(t *testing.T) {
 		bad := ext
 		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
@@ -108,7 +110,7 @@ func TestManager(t *testing.T) {
 		h.await(t, "arcml", link.ExtensionFailed, 3)
 	})
 	t.Run("an upgrade removes what is switched off", func(t *testing.T) {
-		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False"}
+		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False", "enableInference": "True", "allowInsecureConnections": "True"}
 		m.Put(ext)
 		h.await(t, "arcml", link.ExtensionInstalled, 4)
 		if _, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "aml-operator", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -123,6 +125,22 @@ func TestManager(t *testing.T) {
 		m.Put(ext)
 		m.Synced()
 		h.await(t, "arcml", link.ExtensionInstalled, 5)
+	})
+	t.Run("an agent of another image brings it to the extension", func(t *testing.T) {
+		stop()
+		h.forget()
+		h.image = "fairlead/agent:2"
+		m, stop = h.start()
+		m.Put(ext)
+		m.Synced()
+		h.await(t, "arcml", link.ExtensionInstalled, 5)
+		d, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "gateway", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Spec.Template.Spec.Containers[0].Image; got != h.image {
+			t.Errorf("the gateway has image %s, want %s", got, h.image)
+		}
 	})
 	t.Run("unknown types and settings fail with what to do", func(t *testing.T) {
 		m.Put(link.Extension{Name: "other", ExtensionType: "microsoft.flux", Generation: 1})
@@ -153,6 +171,7 @@ func (h *harness) start() (*Manager, func()) {
 	m := New(Config{
 		Kube: h.kube, Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
 		Charts: map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
+		Values: map[string]any{"image": map[string]any{"agent": h.image, "runtime": "fairlead/runtime:1"}},
 		Prepare: func(ctx context.Context, namespace string) error {
 			_, err := h.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 			if apierrors.IsAlreadyExists(err) {

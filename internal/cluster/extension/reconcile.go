@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
+	"fairlead.dev/fairlead/internal/cluster/preflight"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -22,6 +24,10 @@ type job struct {
 	request helm.Request
 	digest  string
 	release *helm.Release
+	// note says why the version that runs stays.
+	note string
+	// checks are what the preflight found; nil when there was none.
+	checks []link.Status
 }
 
 // ensure brings an extension to its desired state. An error means: try again.
@@ -30,21 +36,22 @@ func (m *Manager) ensure(ctx context.Context, ext link.Extension) error {
 		ext.ReleaseNamespace = DefaultNamespace
 	}
 	j := &job{m: m, ext: ext}
-	chart, err := m.chart(ext)
+	var err error
+	if j.release, err = m.cfg.Helm.Last(ext.ReleaseNamespace, ext.Name); err != nil {
+		return err
+	}
+	from, err := m.basis(ext, j.release)
 	if err != nil {
 		return j.failed(ctx, operationFailed(opCreate, ext.Name, "the chart was not found", err, ""))
 	}
-	values, err := values(m.cfg.Values, ext.Settings, ext.ProtectedSettings)
+	values, err := values(from.defaults, ext.Settings, ext.ProtectedSettings)
 	if err != nil {
 		return j.failed(ctx, operationFailed(opCreate, ext.Name, "the settings are not valid", err, ""))
 	}
-	j.chart, j.digest = chart, chart.Digest(values)
+	j.chart, j.note, j.digest = from.chart, from.note, from.chart.Digest(values)
 	j.request = helm.Request{
-		Namespace: ext.ReleaseNamespace, Name: ext.Name, Chart: chart, Values: values,
+		Namespace: ext.ReleaseNamespace, Name: ext.Name, Chart: from.chart, Values: values,
 		Labels: map[string]string{labelName: ext.Name, labelGeneration: strconv.FormatInt(ext.Generation, 10), labelDigest: j.digest},
-	}
-	if j.release, err = m.cfg.Helm.Last(ext.ReleaseNamespace, ext.Name); err != nil {
-		return err
 	}
 	steps := plan(state{desired: &target{ext.Generation, j.digest}, release: j.release, recorded: m.records.get(ext.Name)})
 	m.cfg.Log.Info("reconciling extension", "extension", ext.Name, "generation", ext.Generation, "steps", steps)
@@ -87,6 +94,12 @@ func (j *job) do(ctx context.Context, step action) error {
 
 // apply makes a revision and waits for its pods.
 func (j *job) apply(ctx context.Context, op operation, act func(context.Context, helm.Request) error) error {
+	if err := j.pending(ctx, "looking at the cluster"); err != nil {
+		return err
+	}
+	if ended, err := j.preflight(ctx, op); ended || err != nil {
+		return err
+	}
 	if err := j.pending(ctx, "applying the chart"); err != nil {
 		return err
 	}
@@ -128,6 +141,7 @@ func (j *job) undo(ctx context.Context, op operation, what string, cause error) 
 	var err error
 	if op == opUpdate {
 		done = "rolled back"
+		j.m.lookBefore(ctx, preflight.PreRollback, helm.Ref{Namespace: ns, Name: name})
 		err = h.Rollback(ns, name)
 	} else if err = h.Uninstall(ns, name); err == nil {
 		err = j.m.wait.gone(context.WithoutCancel(ctx), ns, name)
@@ -157,7 +171,8 @@ func (j *job) failed(ctx context.Context, message string) error {
 
 func (j *job) report(ctx context.Context, status link.ExtensionStatus, check link.Status) error {
 	check.Time = time.Now().UTC().Format(time.RFC3339)
-	status.Generation, status.Checks = j.ext.Generation, []link.Status{check}
+	status.Generation = j.ext.Generation
+	status.Checks = slices.Concat([]link.Status{check}, j.noted(), j.findings())
 	if j.chart != nil {
 		status.Version = j.chart.Version()
 	}
@@ -194,13 +209,14 @@ func (m *Manager) remove(ctx context.Context, name string) error {
 
 func (m *Manager) uninstall(ctx context.Context, ref helm.Ref) error {
 	m.cfg.Log.Info("removing extension", "release", ref.Name, "namespace", ref.Namespace)
+	m.lookBefore(ctx, preflight.PreDelete, ref)
 	if err := m.cfg.Helm.Uninstall(ref.Namespace, ref.Name); err != nil {
 		return err
 	}
 	if err := m.wait.gone(ctx, ref.Namespace, ref.Name); err != nil {
 		return err
 	}
-	return m.cfg.Forget(ctx, ref.Namespace)
+	return errors.Join(preflight.Forget(ctx, m.cfg.Kube, ref.Namespace), m.cfg.Forget(ctx, ref.Namespace))
 }
 
 // generation is the newest one known of an extension whose desired value is gone.

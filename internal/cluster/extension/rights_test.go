@@ -38,6 +38,9 @@ func testRights(t *testing.T, kube kubernetes.Interface) {
 		{"aml-operator", "create", "networking.k8s.io", "networkpolicies", true},
 		{"aml-operator", "get", "", "secrets", false},
 		{"aml-operator", "create", "", "pods", false},
+		{"aml-operator", "delete", "", "pods", true},
+		{"aml-operator", "deletecollection", "", "pods", false},
+		{"aml-operator", "patch", "", "nodes", false},
 		{"frameworkcontroller", "create", "batch", "jobs", true},
 		{"frameworkcontroller", "list", "", "secrets", false},
 		{"frameworkcontroller", "update", "admissionregistration.k8s.io", "validatingwebhookconfigurations", false},
@@ -123,5 +126,37 @@ func awaitPolicy(t *testing.T, gateway kubernetes.Interface) {
 		case <-timeout:
 			t.Fatalf("the policy is not in force; last: %v", err)
 		}
+	}
+}
+
+// testPods acts as aml-operator's account, which may end pods: those of jobs, and no others.
+func testPods(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:azureml:aml-operator", Groups: []string{"system:authenticated", "system:serviceaccounts"}}
+	operator := kubernetes.NewForConfigOrDie(config).CoreV1().Pods("team")
+	pod := func(name string, labels map[string]string) {
+		t.Helper()
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "i"}}}}
+		if _, err := admin.CoreV1().Pods("team").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pod("database", map[string]string{"app": "database"})
+	pod("bare", nil)
+	pod("of-a-job", map[string]string{v1alpha1.LabelJobID: strings.Repeat("a1", 16)})
+	fail := []byte(`{"status": {"phase": "Failed"}}`)
+	for _, name := range []string{"database", "bare"} {
+		_, err := operator.Patch(t.Context(), name, types.MergePatchType, fail, metav1.PatchOptions{}, "status")
+		for _, err := range []error{err, operator.Delete(t.Context(), name, metav1.DeleteOptions{})} {
+			if err == nil || !strings.Contains(err.Error(), "azureml-aml-operator-pods") {
+				t.Errorf("pod %s: %v", name, err)
+			}
+		}
+	}
+	if _, err := operator.Patch(t.Context(), "of-a-job", types.MergePatchType, fail, metav1.PatchOptions{}, "status"); err != nil {
+		t.Error(err)
+	}
+	if err := operator.Delete(t.Context(), "of-a-job", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
 	}
 }

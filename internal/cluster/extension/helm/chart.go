@@ -53,7 +53,7 @@ func LoadChart(fsys fs.FS, dir string) (*Chart, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading chart %q: %w", dir, err)
 	}
-	c.name, c.version, c.digest = loaded.Metadata.Name, loaded.Metadata.Version, hex.EncodeToString(sum.Sum(nil))
+	c.name, c.version, c.digest = loaded.Metadata.Name, loaded.Metadata.Version, hex.EncodeToString(sum.Sum(nil))[:16]
 	for _, crd := range loaded.CRDObjects() {
 		c.crds = append(c.crds, crd.File.Data)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
@@ -23,7 +24,10 @@ import (
 )
 
 // maxHistory is how many revisions of a release are kept.
-const maxHistory = 5
+const maxHistory = 10
+
+// labelChart is the label of a revision that says which chart it was made from.
+const labelChart = "fairlead.dev/chart"
 
 // Statuses of a Release, as Helm names them.
 const (
@@ -54,10 +58,14 @@ type Release struct {
 	Status          string
 	ChartVersion    string
 	Labels          map[string]string
+	// Values are those that the revision was made with, without the chart's own.
+	Values map[string]any
 	// DeployedBefore says that a revision was deployed once, so that there is something to roll back to.
 	DeployedBefore bool
 	// Updated is when the newest revision was made.
 	Updated time.Time
+	// good is the newest revision that was deployed once, nil when there is none.
+	good *releasev1.Release
 }
 
 // Request is a release to make.
@@ -69,6 +77,13 @@ type Request struct {
 	Labels map[string]string
 	// CreateNamespace makes the namespace when it is absent (Install only).
 	CreateNamespace bool
+}
+
+// labels are the request's and that of its chart.
+func (r Request) labels() map[string]string {
+	out := map[string]string{labelChart: r.Chart.digest}
+	maps.Copy(out, r.Labels)
+	return out
 }
 
 // Last returns the newest revision of a release, or nil when there is none.
@@ -84,18 +99,21 @@ func (c *Client) Last(namespace, name string) (*Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
 	}
-	var last *releasev1.Release
-	deployed := false
+	var last, good *releasev1.Release
 	for _, r := range history {
 		rel := r.(*releasev1.Release)
 		if last == nil || rel.Version > last.Version {
 			last = rel
 		}
-		deployed = deployed || rel.Info.Status == common.StatusDeployed || rel.Info.Status == common.StatusSuperseded
+		wasGood := rel.Info.Status == common.StatusDeployed || rel.Info.Status == common.StatusSuperseded
+		if wasGood && (good == nil || rel.Version > good.Version) {
+			good = rel
+		}
 	}
 	return &Release{
 		Namespace: last.Namespace, Name: last.Name, Revision: last.Version, Status: string(last.Info.Status),
-		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, DeployedBefore: deployed, Updated: last.Info.LastDeployed,
+		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, Values: last.Config, DeployedBefore: good != nil, Updated: last.Info.LastDeployed,
+		good: good,
 	}, nil
 }
 
@@ -134,7 +152,7 @@ func (c *Client) Install(ctx context.Context, r Request) error {
 		return err
 	}
 	install := action.NewInstall(cfg)
-	install.Namespace, install.ReleaseName, install.Labels = r.Namespace, r.Name, r.Labels
+	install.Namespace, install.ReleaseName, install.Labels = r.Namespace, r.Name, r.labels()
 	install.CreateNamespace = r.CreateNamespace
 	install.SkipCRDs = true // applied above
 	install.WaitStrategy = kube.HookOnlyStrategy
@@ -158,7 +176,7 @@ func (c *Client) Upgrade(ctx context.Context, r Request) error {
 		return err
 	}
 	upgrade := action.NewUpgrade(cfg)
-	upgrade.Namespace, upgrade.Labels = r.Namespace, r.Labels
+	upgrade.Namespace, upgrade.Labels = r.Namespace, r.labels()
 	upgrade.SkipCRDs, upgrade.ResetValues = true, true
 	upgrade.WaitStrategy = kube.HookOnlyStrategy
 	upgrade.Timeout, upgrade.MaxHistory = actionTimeout, maxHistory

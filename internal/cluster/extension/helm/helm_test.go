@@ -17,15 +17,17 @@ var update = flag.Bool("update", false, "rewrite golden files")
 var random = regexp.MustCompile(`(?m)((?:ca\.crt|tls\.crt|tls\.key|caBundle): )[A-Za-z0-9+/=]{100,}`)
 
 func TestRenderGolden(t *testing.T) {
+	private := map[string]any{"agent": "registry.example/agent:1", "runtime": "registry.example/runtime:1", "pullSecret": "registry"}
 	cases := map[string]struct {
 		chart, namespace string
 		values           map[string]any
 	}{
-		"azureml-training": {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "nodeSelector": map[string]any{"pool": "ml"}}},
-		"azureml-neither":  {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}}},
+		"azureml-training": {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "nodeSelector": map[string]any{"pool": "ml"}, "image": private, "proxy": map[string]any{"cert": "PROXYCA\n"}}},
+		"azureml-neither":  {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}, "image": map[string]any{"agent": "fairlead/agent:1.2.3"}}},
 		"azure-arc": {charts.Agent, "azure-arc", map[string]any{
 			"global": map[string]any{"endpoint": "https://fl.example", "caCert": "CA\n", "clusterId": "/subscriptions/s/x", "tenantId": "t", "onboardingPrivateKey": "KEY\n"},
 			"proxy":  map[string]any{"https": "http://proxy:3128", "cert": "PROXYCA\n"},
+			"image":  private,
 		}},
 	}
 	for name, c := range cases {

@@ -1,0 +1,112 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// What the extension needs of groups that others may serve too.
+const (
+	jobSetGroup, jobSetVersion     = "jobset.x-k8s.io", "v1alpha2"
+	amlGroup, amlVersion           = "amlarc.azureml.com", "v1alpha1"
+	jobSetManifest                 = "https://github.com/kubernetes-sigs/jobset/releases/download/v0.10.1/manifests.yaml"
+	openshiftGroup, openshiftAsked = "security.openshift.io", "openshift"
+)
+
+// checkCustomResources: definitions of others are left alone, so what they serve must do.
+func checkCustomResources(_ Subject, f Facts) []Finding {
+	versions := f.Groups[amlGroup]
+	if len(versions) == 0 || slices.Contains(versions, amlVersion) {
+		return nil
+	}
+	return one(found(CustomResourceConflict, "kubectl get crd -o name | grep "+amlGroup+", and remove the installation that they belong to",
+		"the cluster serves %s/%s of another installation, and the extension needs %s", amlGroup, strings.Join(versions, ","), amlVersion))
+}
+
+func checkJobSet(s Subject, f Facts) []Finding {
+	if !s.on("enableTraining") {
+		return nil
+	}
+	if versions := f.Groups[jobSetGroup]; len(versions) > 0 && !slices.Contains(versions, jobSetVersion) {
+		return one(found(CustomResourceConflict, "kubectl apply --server-side -f "+jobSetManifest,
+			"the cluster's JobSet serves %s, and jobs need %s", strings.Join(versions, ","), jobSetVersion))
+	}
+	controller := f.foreign(s, func(w Workload) bool {
+		return w.Labels["app.kubernetes.io/name"] == "jobset" || image("jobset")(w)
+	})
+	switch {
+	case controller == nil && f.unread("workloads"):
+		return nil
+	case controller == nil && !s.on("installJobSet"):
+		return one(found(JobSetNotFound, s.update("installJobSet=True"), "installJobSet is False, and the cluster has no JobSet controller"))
+	case controller == nil:
+		return nil
+	}
+	out := one(left(map[string]any{"installJobSet": "False"}, "%s is a JobSet controller, and jobs use it", controller))
+	return append(out, unready(controller)...)
+}
+
+// unready is told of a component that the extension relies on and did not install.
+func unready(w *Workload) []Finding {
+	if w.Ready {
+		return nil
+	}
+	return one(found(ComponentNotReady, fmt.Sprintf("kubectl rollout restart -n %s %s/%s", w.Namespace, strings.ToLower(w.Kind), w.Name), "%s is not ready", w))
+}
+
+func checkKueue(s Subject, f Facts) []Finding {
+	kueue := f.foreign(s, image("kueue"))
+	if kueue == nil {
+		return nil
+	}
+	if strings.Contains(f.Kueue, "manageJobsWithoutQueueName: true") {
+		return one(found(KueueManagesAll, fmt.Sprintf("kubectl edit configmap kueue-manager-config -n %s, and exclude the namespaces of computes in managedJobsNamespaceSelector", kueue.Namespace),
+			"%s has manageJobsWithoutQueueName: it suspends jobs that name no queue", kueue))
+	}
+	return one(left(nil, "%s is Kueue", kueue))
+}
+
+func checkPrometheus(s Subject, f Facts) []Finding {
+	operator := f.foreign(s, image("prometheus-operator"))
+	switch asked := s.on("installPromOp"); {
+	case operator != nil && asked:
+		finding := found(PrometheusConflict, "to say so for good: "+s.update("installPromOp=False"), "%s is a Prometheus operator; it is left alone, and none is installed beside it", operator)
+		finding.Values = map[string]any{"installPromOp": "False"}
+		return append(one(finding), unready(operator)...)
+	case operator == nil && !asked && !f.unread("workloads"):
+		return one(found(PrometheusConflict, s.update("installPromOp=True"), "installPromOp is False, and the cluster has no Prometheus operator to use"))
+	case operator != nil:
+		return append(one(left(nil, "%s is a Prometheus operator", operator)), unready(operator)...)
+	}
+	return nil
+}
+
+func checkDevicePlugin(s Subject, f Facts) []Finding {
+	plugin := f.foreign(s, func(w Workload) bool {
+		return w.Kind == "DaemonSet" && (image("nvidia-gpu-device-plugin")(w) || image("k8s-device-plugin")(w) && strings.Contains(strings.Join(w.Images, " ")+w.Name, "nvidia"))
+	})
+	if plugin == nil || !s.on("installNvidiaDevicePlugin") {
+		return nil
+	}
+	return append(one(left(map[string]any{"installNvidiaDevicePlugin": "False"}, "%s is NVIDIA's device plugin", plugin)), unready(plugin)...)
+}
+
+func checkFeatureDiscovery(s Subject, f Facts) []Finding {
+	nfd := f.foreign(s, image("node-feature-discovery"))
+	if nfd == nil {
+		return nil
+	}
+	return append(one(left(nil, "%s is node feature discovery", nfd)), unready(nfd)...)
+}
+
+func checkOpenShift(s Subject, f Facts) []Finding {
+	is, asked := len(f.Groups[openshiftGroup]) > 0, s.on(openshiftAsked)
+	switch {
+	case asked && !is:
+		return one(found(OpenShiftNotFound, s.update("openshift=False"), "openshift is True, and the cluster serves no %s", openshiftGroup))
+	case is && !asked:
+		return one(found(OpenShiftFound, s.update("openshift=True"), "the cluster serves %s: without openshift=True its pods may be refused", openshiftGroup))
+	}
+	return nil
+}
