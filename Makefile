@@ -26,7 +26,8 @@ unit: ## Tests that need neither root nor the local cluster
 
 race: ## Tests of the packages with concurrency under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
-	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training
+	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training \
+	  ./internal/cluster/csi ./internal/cluster/hostdevice
 
 fuzz: ## Every fuzz target for a short while each
 	scripts/fuzz
@@ -36,7 +37,7 @@ bench: build cluster ## Benchmarks; figures are described in docs/benchmarks.md
 
 lint: ## golangci-lint with the project's rules
 	go tool -modfile=go.tools.mod golangci-lint run
-	cd localcluster && go tool -modfile=../go.tools.mod golangci-lint run --config ../.golangci.yml
+	cd localcluster && go tool -modfile=../go.tools.mod golangci-lint run --config ../.golangci.yml ./cmd/pause # the others would check all of Kubernetes
 
 generate: ## Regenerate what is generated
 	go generate ./...

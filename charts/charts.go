@@ -3,6 +3,8 @@ package charts
 
 import "embed"
 
+//go:generate go run ./internal/crdslim azureml/crds
+
 // Names of the charts' folders in FS.
 const (
 	// Agent is the chart of the agent in namespace azure-arc.

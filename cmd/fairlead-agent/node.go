@@ -37,6 +37,7 @@ func hostDeviceCommand() *cobra.Command {
 	c.Flags().StringVar(&dir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	c.Flags().StringVar(&cfg.Device, "device", "/dev/fuse", "path of the device")
 	c.Flags().StringVar(&cfg.Resource, "resource", "fairlead.dev/fuse", "resource by which containers ask for it")
+	c.Flags().StringVar(&cfg.HostRoot, "host-root", "", "where the node's /dev is seen, as <host-root>/dev")
 	c.Flags().IntVar(&cfg.Count, "count", 1000, "how often it is offered")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg.PluginDir, cfg.Log = filepath.Join(dir, "device-plugins"), component.Logger("host-device-plugin")

@@ -25,7 +25,8 @@ func (a *app) k8sExtension() *cobra.Command {
 		force:    "delete the resource even when the cluster does not answer",
 	})
 	return noun("k8s-extension", "Deploy extensions to clusters",
-		a.k8sExtensionCreate(), a.shower(extensionKind), a.lister(extensionKind), a.k8sExtensionUpdate(), remove)
+		a.k8sExtensionCreate(), a.shower(extensionKind), a.lister(extensionKind), a.k8sExtensionUpdate(), remove,
+		a.k8sExtensionLogs(), a.k8sExtensionLogStreams())
 }
 
 // extensionTarget names a cluster, and perhaps an extension on it.

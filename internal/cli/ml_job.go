@@ -18,7 +18,7 @@ var jobColumns = cols("Name=name", "DisplayName=display_name", "Experiment=exper
 
 func (a *app) mlJob() *cobra.Command {
 	return noun("job", "Submit, follow and manage jobs", a.mlJobCreate(), a.mlJobShow(), a.mlJobList(), a.mlJobStream(), a.mlJobCancel(),
-		a.mlJobArchive("archive", true), a.mlJobArchive("restore", false), a.mlJobDownload(), a.mlJobUpdate())
+		a.mlJobArchive("archive", true), a.mlJobArchive("restore", false), a.mlJobDownload(), a.mlJobUpdate(), a.mlJobMetrics())
 }
 
 // jobTarget names a job.

@@ -237,6 +237,12 @@ func (s *sim) runJob(ctx context.Context, key string, j link.Job, spec v1alpha1.
 			return err
 		}
 	}
+	if err := s.measure(ctx, key); err != nil {
+		return err
+	}
+	if err := s.collectLog(ctx, j, log); err != nil {
+		return err
+	}
 	code, end := 0, link.JobStatus{ID: j.ID, State: "Completed", StartTime: now, EndTime: now}
 	if strings.Contains(doc.Command, "fail") {
 		code = 3
@@ -244,4 +250,31 @@ func (s *sim) runJob(ctx context.Context, key string, j link.Job, spec v1alpha1.
 	}
 	end.ExitCode = &code
 	return s.observe(ctx, map[string]any{key: end})
+}
+
+// measure tells what a job used in the minute that it ran in.
+func (s *sim) measure(ctx context.Context, key string) error {
+	body, err := json.Marshal(link.MetricsRequest{Samples: []link.Sample{{Key: key, Time: time.Now().Truncate(time.Minute).Add(time.Minute),
+		Values: map[string]float64{link.MetricCPU: 750, link.MetricCPUCapacity: 1000, link.MetricMemory: 99.5}}}})
+	if err != nil {
+		return err
+	}
+	_, err = s.send(ctx, http.MethodPost, s.in.Endpoint+link.MetricsPath, http.Header{"Authorization": {"Bearer " + s.token}}, bytes.NewReader(body))
+	return err
+}
+
+// collectLog posts what a job wrote as the cluster's log collector does.
+func (s *sim) collectLog(ctx context.Context, j link.Job, log string) error {
+	c := link.LogChunk{To: link.LogCursor{File: "f", Offset: int64(len(log))}, LogStream: link.LogStream{Namespace: j.Namespace, Pod: "job-" + j.ID[:4], UID: j.ID, Container: "main",
+		Job: j.Labels["ml.azure.com/run-id"], Workspace: j.Labels["ml.azure.com/workspace"]}}
+	for line := range strings.Lines(log) {
+		c.Lines = append(c.Lines, link.LogLine{Time: time.Now(), Source: "stdout", Text: strings.TrimSuffix(line, "\n")})
+	}
+	body, err := json.Marshal(link.LogsRequest{Chunks: []link.LogChunk{c}})
+	if err != nil {
+		return err
+	}
+	h := http.Header{"Authorization": {"Bearer " + s.token}, "Content-Type": {"application/json"}}
+	_, err = s.send(ctx, http.MethodPost, s.in.Endpoint+link.LogsPath, h, bytes.NewReader(body))
+	return err
 }

@@ -159,6 +159,15 @@ func (c *Client) OpenLog(ctx context.Context, address string, offset int64, foll
 	if follow {
 		q.Set("follow", "true")
 	}
+	res, err := c.Stream(ctx, address, q)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// Stream opens an address whose answer is read as it comes. A refusal is an *arm.Error. The caller closes the body.
+func (c *Client) Stream(ctx context.Context, address string, q url.Values) (*http.Response, error) {
 	target, err := c.resolve(address, q)
 	if err != nil {
 		return nil, err
@@ -169,12 +178,13 @@ func (c *Client) OpenLog(ctx context.Context, address string, offset int64, foll
 			return nil, explainNet(c.Endpoint(), err)
 		}
 		if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusPartialContent {
-			return res.Body, nil
+			return res, nil
 		}
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 		res.Body.Close()
 		if res.StatusCode == http.StatusNoContent {
-			return io.NopCloser(http.NoBody), nil
+			res.Body = http.NoBody
+			return res, nil
 		}
 		if res.StatusCode != http.StatusUnauthorized || renewed {
 			return nil, ErrorOf(res.StatusCode, body, http.MethodGet, target)

@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/history"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
+	"fairlead.dev/fairlead/internal/controlplane/logs"
 	"fairlead.dev/fairlead/internal/controlplane/pki"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/cascade"
@@ -54,6 +55,7 @@ type plane struct {
 	engine  *engine.Engine
 	front   *blobs.Front
 	relay   *relay.Hub
+	logs    *logs.Keeper
 	runner  *reconcile.Runner
 	certs   *pki.Authority // nil without TLS
 	handler http.Handler
@@ -155,18 +157,24 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
 	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), discard.New(p.store, p.front, time.Now))
-	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Log: p.log}))
+	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
+	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
 	p.handler, err = server.New(server.Config{
 		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
-		Public: p.issuer.Register,
-		Ready:  func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
+		Logs: p.logs, Public: p.issuer.Register,
+		Ready: func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
-			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
+			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
 			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},
 	})
 	return err
+}
+
+// takeLogs keeps lines of the cluster that a token was issued for.
+func (p *plane) takeLogs(ctx context.Context, cluster string, seq int64, chunks []link.LogChunk) ([]link.LogCursor, error) {
+	return p.logs.Take(ctx, logs.Owner(cluster, seq), chunks)
 }
 
 // connect serves the Kubernetes API of connected clusters.
@@ -219,7 +227,7 @@ func (p *plane) serve(ctx context.Context, listeners []net.Listener) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var work errgroup.Group
-	for _, run := range []func(context.Context) error{p.authz.Run, p.runner.Run, p.front.Run, trimMemory} {
+	for _, run := range []func(context.Context) error{p.authz.Run, p.runner.Run, p.front.Run, p.logs.Run, trimMemory} {
 		work.Go(func() error { return run(background) })
 	}
 	g, failed := errgroup.WithContext(ctx)

@@ -5,6 +5,7 @@
 //	   ── GET  /link/v1/desired?prefix=&after= ──▶   stream of Event, one JSON object a line
 //	   ── POST /link/v1/observed ───────────────▶   {"values":[Value…]} → 204
 //	   ── GET, POST /link/v1/metrics ───────────▶   what was measured of jobs → 204
+//	   ── POST /link/v1/logs ───────────────────▶   lines of containers' logs → how far they are kept
 //	   ── GET  /link/v1/relay (WebSocket) ──────▶   multiplexed streams, opened by the control plane
 //
 // Every request carries "Authorization: Bearer <token>"; the token's claims name the cluster, so no request names it.

@@ -80,8 +80,8 @@ func (r *runner) usualImages(ctx context.Context) ([]image.Archive, error) {
 }
 
 // inUse is where images of pods, running or still to be made, are named. Operators are given images by arguments and variables,
-// which are in their Deployments as well.
-var inUse = []string{"/api/v1/pods", "/apis/apps/v1/deployments", "/apis/jobset.x-k8s.io/v1alpha2/jobsets"}
+// which are in what makes their pods as well.
+var inUse = []string{"/api/v1/pods", "/apis/apps/v1/deployments", "/apis/apps/v1/statefulsets", "/apis/apps/v1/daemonsets", "/apis/jobset.x-k8s.io/v1alpha2/jobsets"}
 
 // dropUnused removes images of Fairlead's earlier builds from node i that nothing in the cluster names any more.
 func (r *runner) dropUnused(ctx context.Context, i int, now own) error {

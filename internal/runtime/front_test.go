@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -89,5 +91,60 @@ func TestAgainstTheRealFront(t *testing.T) {
 	p.cfg.PodUID = "pod-b"
 	if r := p.run(t.Context()); r.Code != CodeAlreadyClaimed {
 		t.Errorf("a second pod got %+v", r)
+	}
+}
+
+// TestRangesOfTheRealFront: what mounts need beyond what copies do.
+func TestRangesOfTheRealFront(t *testing.T) {
+	srv := realFront(t)
+	base := srv.URL + strings.TrimRight(blobs.PathPrefix, "/")
+	c, err := blobclient.New(blobclient.Config{Base: base, HTTP: srv.Client(), Token: func() (string, error) { return blobtest.Token, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := base + "/fl0123456789ab/azureml/data"
+	url := blobclient.Join(folder, "a b")
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var etags []string
+	for _, content := range []string{"0123456789", "abcdefghij"} {
+		if err := c.Put(t.Context(), url, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		err := c.List(t.Context(), folder, func(b blobclient.Blob) error {
+			if b.Modified.IsZero() {
+				t.Error("the listing has no time")
+			}
+			etags = append(etags, b.ETag)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(etags) != 2 || etags[0] == "" || etags[0] == etags[1] {
+		t.Fatalf("etags %q", etags)
+	}
+	if err := c.DownloadRange(t.Context(), url, etags[1], io.NewOffsetWriter(f, 2), 3, 4); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 6)
+	if _, err := f.ReadAt(got, 0); err != nil || string(got) != "\x00\x00defg" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	var se *blobclient.StatusError
+	if err := c.DownloadRange(t.Context(), url, etags[0], io.NewOffsetWriter(f, 0), 3, 4); !errors.As(err, &se) || !se.Changed() {
+		t.Errorf("a range of what was replaced: %v", err)
+	}
+	for range 2 { // a try whose answer got lost has deleted it all the same
+		if err := c.Delete(t.Context(), url); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.Head(t.Context(), url); !blobclient.IsNotFound(err) {
+		t.Errorf("after deletion: %v", err)
 	}
 }

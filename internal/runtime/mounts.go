@@ -31,7 +31,8 @@ type mounter struct {
 
 	mu    sync.Mutex
 	cache *blobmount.Cache
-	// outputs are what is mounted for writing, by name.
+	// all are the mounts, outputs those for writing, by name.
+	all     []*blobmount.Mount
 	outputs map[string]*blobmount.Mount
 	// failed is why nothing more is tried.
 	failed error
@@ -72,7 +73,7 @@ func (m *mounter) inputFiles(ctx context.Context, in commonruntime.Input) (files
 		return nil, "", err
 	}
 	single = baseName(in.URL)
-	return []blobclient.Blob{{Name: single, URL: in.URL, Size: p.Size}}, single, nil
+	return []blobclient.Blob{{Name: single, URL: in.URL, Size: p.Size, ETag: p.ETag}}, single, nil
 }
 
 func (m *mounter) list(ctx context.Context, url string) (files []blobclient.Blob, err error) {
@@ -131,6 +132,7 @@ func (m *mounter) mount(ctx context.Context, q mountbroker.Request, url string, 
 		m.log.Warn("copied instead of mounted", "mount", q.Name, "reason", m.failed)
 		return nil, false
 	}
+	m.all = append(m.all, mounted)
 	m.log.Info("mounted", "mount", q.Name, "readOnly", q.ReadOnly, "files", len(files))
 	return mounted, true
 }
@@ -180,4 +182,13 @@ func (m *mounter) flush(ctx context.Context, name string) (ok bool, err error) {
 		return false, nil
 	}
 	return true, mounted.Flush(ctx)
+}
+
+// stop ends what mounts do on their own.
+func (m *mounter) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mounted := range m.all {
+		mounted.Stop()
+	}
 }

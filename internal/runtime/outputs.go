@@ -48,7 +48,7 @@ type uploader struct {
 	log   *slog.Logger
 	// leave says which files of a tree stay, by base name; nil means none.
 	leave func(name string) bool
-	// newest, if set, is asked before each file.
+	// newest, if set, is asked before each file, and before a big one gets its name.
 	newest *newest
 	// mounts has the outputs that are stored as they are written.
 	mounts *mounter
@@ -122,12 +122,11 @@ func (u uploader) file(ctx context.Context, path, url string, fi fs.FileInfo) er
 		return err
 	}
 	defer f.Close()
+	allowed := func(context.Context) error { return nil }
 	if u.newest != nil {
-		if err := u.newest.check(ctx); err != nil {
-			return err
-		}
+		allowed = u.newest.check
 	}
-	if err := u.blobs.Upload(ctx, url, f, fi.Size()); err != nil {
+	if err := u.blobs.UploadIf(ctx, url, f, fi.Size(), allowed); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

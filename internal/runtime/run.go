@@ -183,6 +183,9 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 		}
 		defer logs[i].End()
 	}
+	r.newest = newNewest(r.blobs, r.spec.Artifacts, r.cfg)
+	r.mounts = newMounter(r.cfg, r.blobs, r.log, r.newest.check)
+	defer r.mounts.stop()
 	c, err := r.prepare(ctx)
 	if err != nil {
 		res := failed(commonruntime.PhasePreparing, canceledOr(ctx, err))
@@ -220,8 +223,6 @@ type prepared struct {
 // prepare fetches code and inputs side by side.
 func (r *run) prepare(ctx context.Context) (prepared, error) {
 	start := time.Now()
-	r.newest = newNewest(r.blobs, r.spec.Artifacts, r.cfg)
-	r.mounts = newMounter(r.cfg, r.blobs, r.log, r.newest.check)
 	f := fetcher{blobs: r.blobs, cfg: r.cfg, mounts: r.mounts}
 	var p prepared
 	eg, gctx := errgroup.WithContext(ctx)

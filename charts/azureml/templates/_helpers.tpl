@@ -143,3 +143,72 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: azureml-
 subjects:
 - {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
+
+{{- /* ServiceAccount without any right and DaemonSet on every node, for a component of the agent's binary that works on the node itself:
+       as azureml.component, with (dict … "security" <securityContext> "mounts" (list (dict "name" … "path" … "at" … "propagation" … "readOnly" …))),
+       paths of the node and where it has them, if not at the same path. */ -}}
+{{- define "azureml.nodeComponent" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+{{- include "azureml.pullSecrets" $root }}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "azureml.labels" . | nindent 4 }}
+spec:
+  selector:
+    matchLabels: {app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/instance: {{ $root.Release.Name }}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%}}
+  template:
+    metadata:
+      labels: {{- include "azureml.labels" . | nindent 8 }}
+    spec:
+      serviceAccountName: {{ .name }}
+      automountServiceAccountToken: false
+      priorityClassName: system-node-critical
+      terminationGracePeriodSeconds: 10
+      # On all nodes, whatever they are kept for: jobs may be there.
+      tolerations: [{operator: Exists}]
+      securityContext:
+        seccompProfile: {type: RuntimeDefault}
+      containers:
+      - name: {{ .name }}
+        image: {{ required "image.agent is required: the image that holds fairlead-agent" $root.Values.image.agent | quote }}
+        imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+        args:
+        - {{ .command }}
+        - --health-addr=:8080
+        {{- range .args }}
+        - {{ . | quote }}
+        {{- end }}
+        env:
+        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+        - {name: GOGC, value: "50"}
+        ports:
+        - {name: health, containerPort: 8080}
+        livenessProbe:
+          httpGet: {path: /healthz, port: health}
+          periodSeconds: 20
+          failureThreshold: 6
+        readinessProbe:
+          httpGet: {path: /readyz, port: health}
+          periodSeconds: 2
+        securityContext: {{- toYaml .security | nindent 10 }}
+        resources: {{- toYaml .resources | nindent 10 }}
+        volumeMounts:
+        {{- range .mounts }}
+        - {name: {{ .name }}, mountPath: {{ .at | default .path | quote }}{{ with .propagation }}, mountPropagation: {{ . }}{{ end }}{{ if .readOnly }}, readOnly: true{{ end }}}
+        {{- end }}
+      volumes:
+      {{- range .mounts }}
+      - {name: {{ .name }}, hostPath: {path: {{ .path | quote }}}}
+      {{- end }}
+{{- end }}

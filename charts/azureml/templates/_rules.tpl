@@ -1,4 +1,5 @@
-{{- /* Every right of every component in the whole cluster, on one page. None may get, list or watch Secrets. The gateway writes the
+{{- /* Every right of every component in the whole cluster, on one page. None may get, list or watch Secrets, but for those of
+       its own making that the Prometheus operator has in the extension's namespace. The gateway writes the
        jobs' own; as a PATCH answers with the whole object, its writes are limited to those by an admission policy (gateway.yaml). */ -}}
 
 {{- define "azureml.gatewayRules" -}}
@@ -13,6 +14,52 @@
 {{- define "azureml.reporterRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [amljobs, instancetypes], verbs: [list, watch]}
 - {apiGroups: [""], resources: [nodes, namespaces], verbs: [list, watch]}
+{{- end }}
+
+{{- define "azureml.kubeStateMetricsRules" -}}
+- {apiGroups: [""], resources: [pods], verbs: [list, watch]}
+{{- end }}
+
+{{- define "azureml.prometheusRules" -}}
+- {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [nodes/metrics], verbs: [get]}
+# To find the DCGM exporter, wherever it is.
+- {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
+{{- end }}
+
+{{- /* In the extension's namespace only. */ -}}
+{{- define "azureml.prometheusOperatorRules" -}}
+- {apiGroups: [monitoring.coreos.com], resources: [prometheuses, servicemonitors, podmonitors, probes, prometheusrules], verbs: [get, list, watch]}
+- {apiGroups: [monitoring.coreos.com], resources: [prometheuses/status, prometheuses/finalizers], verbs: [update, patch]}
+- {apiGroups: [apps], resources: [statefulsets], verbs: [create, delete, get, list, patch, update, watch]}
+- {apiGroups: [""], resources: [configmaps], verbs: [create, delete, get, list, patch, update, watch]}
+- {apiGroups: [""], resources: [secrets], verbs: [create]}
+- {apiGroups: [""], resources: [secrets], verbs: [get, list, watch], resourceNames: [azureml-scrape-config]}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, patch, update, delete]
+  resourceNames:
+  - prometheus-prom-prometheus
+  - prometheus-prom-prometheus-tls-assets-0
+  - prometheus-prom-prometheus-tls-assets-1 # never made, but it makes sure
+  - prometheus-prom-prometheus-web-config
+  - prometheus-prom-prometheus-thanos-prometheus-http-client-file
+- {apiGroups: [""], resources: [services, services/finalizers], verbs: [create, delete, get, patch, update]}
+- {apiGroups: [""], resources: [pods], verbs: [list, delete]}
+# Its own.
+- {apiGroups: [""], resources: [namespaces], verbs: [get]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+{{- end }}
+
+{{- define "azureml.nfdMasterRules" -}}
+- {apiGroups: [nfd.k8s-sigs.io], resources: [nodefeatures, nodefeaturerules], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [nodes, nodes/status], verbs: [get, list, patch, update]}
+{{- end }}
+
+{{- define "azureml.fluentbitRules" -}}
+# To tell the pods of jobs from others on its node.
+- {apiGroups: [""], resources: [pods], verbs: [list]}
 {{- end }}
 
 {{- define "azureml.amloperatorRules" -}}

@@ -60,17 +60,23 @@ func (f File) options() *clientcmd.PathOptions {
 // Path is the file that Merge writes to.
 func (f File) Path() string { return f.options().GetDefaultFilename() }
 
-// Merge adds the entry, makes its context the current one, and lets nobody but the owner read the file. An entry of the same name is
-// replaced if it is of a connected cluster too, otherwise that is an error. undo puts back what was there before, unless somebody
-// else has changed it since.
+// Merge adds the entry, makes its context the current one, and lets nobody but the owner read the file. A context or cluster of the
+// same name is replaced if it is of a connected cluster too, otherwise that is an error; a user that another context has is left to
+// it. undo puts back what was there before, unless somebody else has changed it since.
 func (f File) Merge(e Entry) (undo func() error, err error) {
 	o := f.options()
 	c, err := o.GetStartingConfig()
 	if err != nil {
 		return nil, fmt.Errorf("reading kubeconfig: %w", err)
 	}
-	if old := c.Clusters[e.Context]; old != nil && !strings.Contains(old.Server, hybridkubernetes.ConnectPath+"/") {
-		return nil, fmt.Errorf("%s has a cluster %q already, at %s: choose another name with --kube-context, or another file with --file", f.Path(), e.Context, old.Server)
+	if taken := taken(c, e.Context); taken != "" {
+		return nil, fmt.Errorf("%s has a %s: choose another name with --kube-context, or another file with --file", f.Path(), taken)
+	}
+	for name, other := range c.Contexts {
+		if name != e.Context && other.AuthInfo == e.User {
+			e.User += "_" + e.Context
+			break
+		}
 	}
 	before := c.DeepCopy()
 	e.set(c)
@@ -78,6 +84,21 @@ func (f File) Merge(e Entry) (undo func() error, err error) {
 		return nil, err
 	}
 	return func() error { return f.restore(e, before) }, nil
+}
+
+// taken says what of that name is somebody else's; "" when nothing is.
+func taken(c *api.Config, name string) string {
+	ours := func(cluster string) bool {
+		at := c.Clusters[cluster]
+		return at != nil && strings.Contains(at.Server, hybridkubernetes.ConnectPath+"/")
+	}
+	if old := c.Clusters[name]; old != nil && !ours(name) {
+		return fmt.Sprintf("cluster %q already, at %s", name, old.Server)
+	}
+	if old := c.Contexts[name]; old != nil && !ours(old.Cluster) {
+		return fmt.Sprintf("context %q already, of cluster %q", name, old.Cluster)
+	}
+	return ""
 }
 
 func (f File) write(o *clientcmd.PathOptions, c *api.Config) error {

@@ -67,9 +67,10 @@ func New(cfg Config) (*Server, error) {
 			p.Out.Header.Set("Authorization", "Bearer "+token)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
-				refuse(w, http.StatusServiceUnavailable, "ServiceUnavailable", fmt.Sprintf("the control plane at %s cannot be reached: %v", cfg.Endpoint, err))
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // a plain return would be an empty 200
 			}
+			refuse(w, http.StatusServiceUnavailable, "ServiceUnavailable", fmt.Sprintf("the control plane at %s cannot be reached: %v", cfg.Endpoint, err))
 		},
 	}
 	return s, nil

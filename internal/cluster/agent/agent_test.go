@@ -153,6 +153,7 @@ func TestRun(t *testing.T) {
 	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	kubetest.AddNode(t, kube, "n1")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -173,7 +174,7 @@ func TestRun(t *testing.T) {
 	})
 	plane.await(t, link.PrefixExtension+"arcml", func(raw json.RawMessage) bool {
 		var s link.ExtensionStatus
-		return json.Unmarshal(raw, &s) == nil && s.State == link.ExtensionPending && strings.HasPrefix(s.Message, "waiting for Deployment")
+		return json.Unmarshal(raw, &s) == nil && s.State == link.ExtensionPending && strings.HasPrefix(s.Message, "waiting for ") && strings.Contains(s.Message, "Deployment gateway")
 	})
 	secret, err := kube.CoreV1().Secrets("azureml").Get(t.Context(), component.LinkSecret, metav1.GetOptions{})
 	if err != nil {

@@ -98,7 +98,7 @@ func (s *Server) as(t link.Target) http.Handler {
 				var own *refusal
 				switch {
 				case r.Context().Err() != nil:
-					return // nobody is there to read it
+					panic(http.ErrAbortHandler) // a plain return would be an empty 200
 				case errors.As(err, &own):
 					refuse(w, http.StatusBadGateway, own.text)
 				default:

@@ -14,10 +14,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
-	"fairlead.dev/fairlead/charts"
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
+	"fairlead.dev/fairlead/internal/cluster/preflight"
 	"fairlead.dev/fairlead/internal/link"
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 )
@@ -31,6 +32,8 @@ type harness struct {
 	config *rest.Config
 	kube   kubernetes.Interface
 	image  string // of the agent that starts next
+	// version is its chart's; empty is the real one.
+	version string
 
 	mu       sync.Mutex
 	statuses map[string]link.ExtensionStatus
@@ -44,6 +47,7 @@ func TestManager(t *testing.T) {
 	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "azure-arc"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	kubetest.AddNode(t, kube, "n1")
 	kubelet, stopKubelet := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { h.kubelet(kubelet) })
@@ -54,6 +58,7 @@ func TestManager(t *testing.T) {
 	m.Synced()
 	ext := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: 1, Settings: map[string]string{"enableTraining": "True"}}
 
+	t.Run("a cluster that cannot take it is told so and nothing is applied", func(t *testing.T) { h.testPreflight(t, m, ext) })
 	t.Run("a first installation that fails is taken away and says why", func(t *testing.T) {
 		bad := ext
 		bad.Settings = map[string]string{"enableTraining": "True", "image.agent": badImage}
@@ -72,9 +77,13 @@ func TestManager(t *testing.T) {
 		}
 	})
 	t.Run("a new generation installs", func(t *testing.T) {
+		h.leftover(t)
 		ext.Generation = 2
 		m.Put(ext)
-		h.await(t, "arcml", link.ExtensionInstalled, 2)
+		s := h.await(t, "arcml", link.ExtensionInstalled, 2)
+		if c := code(s, "E48006"); !strings.Contains(c.Message, "ClusterRole azureml-gateway") {
+			t.Errorf("statuses %+v do not tell of what was left", s.Checks)
+		}
 		if _, err := kube.AppsV1().StatefulSets("azureml").Get(t.Context(), "frameworkcontroller", metav1.GetOptions{}); err != nil {
 			t.Error(err)
 		}
@@ -110,7 +119,7 @@ func TestManager(t *testing.T) {
 		h.await(t, "arcml", link.ExtensionFailed, 3)
 	})
 	t.Run("an upgrade removes what is switched off", func(t *testing.T) {
-		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False", "enableInference": "True", "allowInsecureConnections": "True"}
+		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False", "enableInference": "True", "allowInsecureConnections": "True", "inferenceRouterServiceType": "nodePort"}
 		m.Put(ext)
 		h.await(t, "arcml", link.ExtensionInstalled, 4)
 		if _, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "aml-operator", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -142,6 +151,29 @@ func TestManager(t *testing.T) {
 			t.Errorf("the gateway has image %s, want %s", got, h.image)
 		}
 	})
+	t.Run("a JobSet controller of somebody else's is used", func(t *testing.T) {
+		h.deployJobSet(t)
+		ext.Generation, ext.Settings = 6, map[string]string{"enableTraining": "true", "nodeLostSeconds": "61"}
+		m.Put(ext)
+		s := h.await(t, "arcml", link.ExtensionInstalled, 6)
+		if c := code(s, "E48003"); !strings.Contains(c.Message, "Deployment jobset-system/jobset-controller-manager is a JobSet controller") {
+			t.Errorf("statuses %+v", s.Checks)
+		}
+		if _, err := kube.AppsV1().StatefulSets("azureml").Get(t.Context(), "frameworkcontroller", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("frameworkcontroller is there beside it: %v", err)
+		}
+	})
+	t.Run("versions", func(t *testing.T) {
+		restart := func(version string, ext link.Extension) {
+			stop()
+			h.forget()
+			h.version = version
+			m, stop = h.start()
+			m.Put(ext)
+			m.Synced()
+		}
+		ext = h.testVersions(t, ext, restart, func(e link.Extension) { m.Put(e) })
+	})
 	t.Run("unknown types and settings fail with what to do", func(t *testing.T) {
 		m.Put(link.Extension{Name: "other", ExtensionType: "microsoft.flux", Generation: 1})
 		if s := h.await(t, "other", link.ExtensionFailed, 1); !strings.Contains(s.Message, `extensionType "microsoft.flux" is not known`) {
@@ -154,22 +186,22 @@ func TestManager(t *testing.T) {
 		stop()
 		m, stop = h.start()
 		m.Synced()
-		h.await(t, "arcml", link.ExtensionRemoved, 5)
+		h.await(t, "arcml", link.ExtensionRemoved, ext.Generation)
 		if n := h.deployments(); n != 0 {
 			t.Errorf("%d deployments are left", n)
+		}
+		if _, err := kube.CoreV1().ConfigMaps("azureml").Get(t.Context(), preflight.ReportName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("the report of the checks is left: %v", err)
 		}
 	})
 	stop()
 }
 
 func (h *harness) start() (*Manager, func()) {
-	chart, err := helm.LoadChart(charts.FS, charts.AzureML)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	chart := chartOf(h.t, h.version)
 	log := slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	m := New(Config{
-		Kube: h.kube, Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
+		Kube: h.kube, Metadata: metadata.NewForConfigOrDie(h.config), Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
 		Charts: map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
 		Values: map[string]any{"image": map[string]any{"agent": h.image, "runtime": "fairlead/runtime:1"}},
 		Prepare: func(ctx context.Context, namespace string) error {
@@ -278,7 +310,20 @@ func (h *harness) kubelet(ctx context.Context) {
 			s.Status = appsv1.StatefulSetStatus{ObservedGeneration: s.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1}
 			_, _ = h.kube.AppsV1().StatefulSets("azureml").UpdateStatus(ctx, &s, metav1.UpdateOptions{})
 		}
+		h.daemons(ctx)
 		h.brokenPod(ctx, broken)
+	}
+}
+
+// daemons makes every DaemonSet ready on the one node.
+func (h *harness) daemons(ctx context.Context) {
+	sets, err := h.kube.AppsV1().DaemonSets("azureml").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return
+	}
+	for _, s := range sets.Items {
+		s.Status = appsv1.DaemonSetStatus{ObservedGeneration: s.Generation, DesiredNumberScheduled: 1, CurrentNumberScheduled: 1, UpdatedNumberScheduled: 1, NumberReady: 1, NumberAvailable: 1}
+		_, _ = h.kube.AppsV1().DaemonSets("azureml").UpdateStatus(ctx, &s, metav1.UpdateOptions{})
 	}
 }
 

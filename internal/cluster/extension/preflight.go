@@ -24,7 +24,7 @@ func (j *job) preflight(ctx context.Context, op operation) (ended bool, err erro
 		merge(j.request.Values, f.Values)
 		switch {
 		case f.Level != preflight.Error:
-		case f.Passing:
+		case f.Code.Passes():
 			passing = append(passing, f.String())
 		default:
 			fatal = append(fatal, f.String())
@@ -91,7 +91,8 @@ func (m *Manager) look(ctx context.Context, s preflight.Subject) []preflight.Fin
 func statuses(findings []preflight.Finding) []link.Status {
 	out := []link.Status{} // not nil: the checks were made
 	for _, f := range findings {
-		out = append(out, link.Status{Code: f.Code.String(), Level: string(f.Level), Message: f.String(), Time: time.Now().UTC().Format(time.RFC3339)})
+		message := strings.TrimPrefix(f.String(), f.Code.String()+" ")
+		out = append(out, link.Status{Code: f.Code.String(), Level: string(f.Level), Message: message, Time: time.Now().UTC().Format(time.RFC3339)})
 	}
 	return out
 }

@@ -26,6 +26,8 @@ type Config struct {
 	// Device is its path, Resource the name by which containers ask for it, Count how often it is offered.
 	Device, Resource string
 	Count            int
+	// HostRoot is where the node's folders are seen; "" means that they are at their own paths.
+	HostRoot string
 	// PluginDir is the kubelet's folder of device plugins.
 	PluginDir string
 	// Check is how often is looked whether the device is there and the kubelet still the one that was registered with; default 2 s.
@@ -170,7 +172,7 @@ func (s *server) ListAndWatch(_ *plugin.Empty, stream grpc.ServerStreamingServer
 }
 
 func (s *server) health() string {
-	if fi, err := os.Stat(s.cfg.Device); err != nil || fi.Mode()&fs.ModeDevice == 0 {
+	if fi, err := os.Stat(filepath.Join("/", s.cfg.HostRoot, s.cfg.Device)); err != nil || fi.Mode()&fs.ModeDevice == 0 {
 		return plugin.Unhealthy
 	}
 	return plugin.Healthy

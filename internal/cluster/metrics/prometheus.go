@@ -26,9 +26,15 @@ const maxAnswer = 64 << 20
 // running selects, of what kube-state-metrics says of pods, those that run.
 const running = ` and on (namespace, pod) (max_over_time(kube_pod_status_phase{phase="Running"}[1m]) == 1)`
 
+// spent is the processor time of a minute: what the counter stands at, less what it stood at before. That misses nothing between two
+// scrapes, as a rate over so short a time does. A container that started in this minute began at nothing; of one that was running
+// before Prometheus was, the first minute is not known.
+const spent = `(max_over_time(container_cpu_usage_seconds_total{job_id!=""}[1m]) - ` +
+	`(max_over_time(container_cpu_usage_seconds_total{job_id!=""}[5m] offset 1m) or 0 * (max_over_time(container_start_time_seconds{job_id!=""}[1m]) > time() - 90)))`
+
 // queries say how each metric of a job is made of what is scraped. Each looks back one step.
 var queries = []struct{ metric, query string }{
-	{link.MetricCPU, `1000 * sum by (job_id) (rate(container_cpu_usage_seconds_total{job_id!=""}[1m]))`},
+	{link.MetricCPU, `1000 / 60 * sum by (job_id) ` + spent},
 	{link.MetricMemory, `sum by (job_id) (max_over_time(container_memory_working_set_bytes{job_id!=""}[1m])) / 1e6`},
 	{link.MetricCPUCapacity, `1000 * sum by (job_id) (max_over_time(kube_pod_container_resource_limits{job_id!="",resource="cpu"}[1m])` + running + `)`},
 	{link.MetricMemoryCapacity, `sum by (job_id) (max_over_time(kube_pod_container_resource_limits{job_id!="",resource="memory"}[1m])` + running + `) / 1e6`},

@@ -25,9 +25,7 @@ func checkFacts(s Subject, f Facts) []Finding {
 		if apierrors.IsForbidden(u.Err) {
 			fix = grant(s)
 		}
-		finding := found(UnknownError, fix, "%s could not be read: %v", u.What, u.Err)
-		finding.Level = Warning // the checks that need it take it for absent; what is truly missing shows when it is applied
-		out = append(out, finding)
+		out = append(out, found(UnknownError, fix, "%s could not be read: %v", u.What, u.Err))
 	}
 	return out
 }

@@ -13,8 +13,12 @@ type Code struct {
 // String is the code as the reference writes it.
 func (c Code) String() string { return fmt.Sprintf("E%d", c.Number) }
 
-// Critical codes keep an extension from being installed; the others are told and nothing more.
-func (c Code) Critical() bool { return c.Number < 45000 }
+// Critical codes keep an extension from being installed; the others are told and nothing more, as is what could not be read:
+// what is truly missing shows when the chart is applied.
+func (c Code) Critical() bool { return c.Number < 45000 && c != UnknownError }
+
+// Passes reports whether what is wrong often goes away by itself: a critical operation then waits for it instead of failing.
+func (c Code) Passes() bool { return c == NamespaceTerminating || c == WebhookNotAnswering }
 
 // Codes of the reference.
 var (
@@ -36,7 +40,7 @@ var (
 	VersionNotSupported    = Code{44001, "KUBERNETES_VERSION_NOT_SUPPORTED", "The cluster's Kubernetes is too old."}
 	InsufficientRights     = Code{44002, "INSUFFICIENT_RIGHTS", "The agent may not do what it must."}
 	WebhookNotAnswering    = Code{44003, "WEBHOOK_NOT_ANSWERING", "An admission webhook that must be asked has nobody behind it, so that no pod can be made."}
-	NamespaceTerminating   = Code{44004, "NAMESPACE_TERMINATING", "The release namespace is being deleted. The installation goes on by itself when it is gone."}
+	NamespaceTerminating   = Code{44004, "NAMESPACE_TERMINATING", "The release namespace is being deleted."}
 	QuotaExceeded          = Code{44005, "QUOTA_EXCEEDED", "A ResourceQuota of the release namespace leaves too little."}
 	LimitRangeConflict     = Code{44006, "LIMIT_RANGE_CONFLICT", "A LimitRange of the release namespace forbids what a component asks for."}
 	PodSecurityConflict    = Code{44007, "POD_SECURITY_CONFLICT", "The release namespace enforces a Pod Security level that a component cannot keep."}

@@ -97,7 +97,7 @@ func checkFeatureDiscovery(s Subject, f Facts) []Finding {
 	if nfd == nil {
 		return nil
 	}
-	return append(one(left(nil, "%s is node feature discovery", nfd)), unready(nfd)...)
+	return append(one(left(map[string]any{"installNfd": "False"}, "%s is node feature discovery", nfd)), unready(nfd)...)
 }
 
 func checkOpenShift(s Subject, f Facts) []Finding {

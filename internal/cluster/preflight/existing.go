@@ -18,7 +18,7 @@ func Existing(ctx context.Context, client metadata.Interface, objects []Object) 
 	for _, o := range objects {
 		gvk := schema.FromAPIVersionAndKind(o.APIVersion, o.Kind)
 		plural, _ := meta.UnsafeGuessKindToResource(gvk)
-		got, err := resource(client, plural, o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
+		got, err := at(client, plural, o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
 		if absent(err) != nil {
 			return out, fmt.Errorf("reading %s: %w", o, err)
 		}
@@ -38,7 +38,7 @@ func Existing(ctx context.Context, client metadata.Interface, objects []Object) 
 	return out, nil
 }
 
-func resource(client metadata.Interface, r schema.GroupVersionResource, namespace string) metadata.ResourceInterface {
+func at(client metadata.Interface, r schema.GroupVersionResource, namespace string) metadata.ResourceInterface {
 	if namespace == "" {
 		return client.Resource(r)
 	}

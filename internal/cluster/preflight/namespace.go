@@ -19,10 +19,8 @@ func checkNamespace(s Subject, f Facts) []Finding {
 			why += "; " + c.Message
 		}
 	}
-	finding := found(NamespaceTerminating, "kubectl describe namespace "+s.Namespace+", and remove what it says is left",
-		"unable to create new content in namespace %s because it is being terminated%s", s.Namespace, why)
-	finding.Passing = true
-	return one(finding)
+	return one(found(NamespaceTerminating, "kubectl describe namespace "+s.Namespace+", and remove what it says is left",
+		"unable to create new content in namespace %s because it is being terminated%s", s.Namespace, why))
 }
 
 // checkQuota is asked before a first installation only: later the extension's own pods are in what is used.

@@ -4,7 +4,7 @@
 //	what is about to be done ───────▶ Subject ─┴─▶ Run ──▶ []Result ──▶ ConfigMap arcml-healthcheck, the extension's statuses
 //
 // A check is a pure function of subject and facts. What it finds carries a code of the reference (E40000 to E49999), what is
-// wrong, and the command that mends it. Codes below E45000 are critical: an installation with one of them is not begun.
+// wrong, and the command that mends it. Most codes below E45000 are critical: an installation with one of them is not begun.
 package preflight
 
 import (
@@ -86,8 +86,6 @@ type Finding struct {
 	Message, Fix string
 	// Values change the chart's, so that the extension fits what was found.
 	Values map[string]any
-	// Passing findings go away by themselves: the operation waits instead of failing.
-	Passing bool
 }
 
 // String is the finding in one line.

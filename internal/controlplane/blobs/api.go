@@ -3,9 +3,13 @@ package blobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 )
 
 // Item is one blob of a list.
@@ -85,4 +89,29 @@ func (f *Front) Delete(ctx context.Context, account, container, name string) err
 		return err
 	}
 	return f.remove(ctx, i)
+}
+
+// ErrPosition: the blob's end is not where an Append expects it; someone else wrote, or an earlier Append was not recorded.
+var ErrPosition = errors.New("the blob ends elsewhere")
+
+// Append writes data at the end of an append blob, which must be at the given offset; at offset 0 the blob is made.
+func (f *Front) Append(ctx context.Context, account, container, name string, at int64, data []byte) error {
+	n, err := checkName(account, container, name)
+	if err != nil {
+		return err
+	}
+	defer f.locks.lock(n.blockKey())()
+	if at == 0 {
+		err := f.write(ctx, n.headKey(), nil, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
+		if err != nil && gcerrors.Code(err) != gcerrors.FailedPrecondition {
+			return fmt.Errorf("creating %s: %w", n, err)
+		}
+	}
+	r := (&http.Request{Header: http.Header{}}).WithContext(ctx) // an append without conditions of HTTP
+	_, _, err = f.appendAt(&request{Request: r, name: n}, data, at, -1)
+	var e *Error
+	if errors.As(err, &e) && e.Code == "AppendPositionConditionNotMet" {
+		return fmt.Errorf("%w: %s", ErrPosition, e.Message)
+	}
+	return err
 }

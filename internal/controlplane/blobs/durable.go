@@ -46,19 +46,22 @@ func (w *writer) commit() error {
 	}
 	dir := filepath.Dir(temp)
 	err := errors.Join(w.f.sync(filepath.Join(dir, path.Base(w.key)+".attrs")), w.f.sync(dir))
+	var fresh []string
 	for range strings.Count(w.key, "/") { // the folders up to the bucket's may be new
 		if err != nil || w.f.dirs.has(dir) {
 			break
 		}
-		if err = w.f.sync(filepath.Dir(dir)); err == nil {
-			w.f.dirs.add(dir)
-		}
+		fresh = append(fresh, dir)
 		dir = filepath.Dir(dir)
+		err = w.f.sync(dir)
+	}
+	if err == nil { // not one by one: another write would take a folder for safe whose own folder is not yet
+		w.f.dirs.add(fresh...)
 	}
 	return err
 }
 
-// dirCache remembers folders that are on the disk, each in the folder above it. Folders are never removed.
+// dirCache remembers folders that are on the disk, with all folders above them. Folders are never removed.
 type dirCache struct {
 	mu sync.Mutex
 	m  map[string]bool
@@ -72,13 +75,15 @@ func (c *dirCache) has(dir string) bool {
 	return c.m[dir]
 }
 
-func (c *dirCache) add(dir string) {
+func (c *dirCache) add(dirs ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m == nil || len(c.m) >= maxDirs {
 		c.m = make(map[string]bool)
 	}
-	c.m[dir] = true
+	for _, dir := range dirs {
+		c.m[dir] = true
+	}
 }
 
 // syncPath brings a file or a folder to the disk. Windows can't sync through a handle for reading.

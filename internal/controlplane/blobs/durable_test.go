@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -35,14 +36,17 @@ func TestDurable(t *testing.T) {
 		synced = append(synced, rel)
 		return syncPath(name)
 	}
-	put := func(name string) []string {
-		t.Helper()
+	send := func(name string) *httptest.ResponseRecorder {
 		synced = nil
 		r := httptest.NewRequest("PUT", f.BlobSAS(acct, "azureml", name, "cw", time.Hour), strings.NewReader("x"))
 		r.Header.Set("x-ms-blob-type", "BlockBlob")
 		w := httptest.NewRecorder()
 		f.Handler().ServeHTTP(w, r)
-		if w.Code != 201 {
+		return w
+	}
+	put := func(name string) []string {
+		t.Helper()
+		if w := send(name); w.Code != 201 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		return synced
@@ -53,6 +57,20 @@ func TestDurable(t *testing.T) {
 		if folders = append(folders, at); at == "." {
 			break
 		}
+	}
+	plain := f.sync
+	f.sync = func(name string) error { // the topmost folder fails: none below it may count as safe
+		if name == dir {
+			return errors.New("disk")
+		}
+		return plain(name)
+	}
+	if w := send("d/a"); w.Code < 500 {
+		t.Errorf("with a disk that fails: %d %s", w.Code, w.Body)
+	}
+	f.sync = plain
+	if err := os.Remove(filepath.Join(dir, key)); err != nil {
+		t.Fatal(err)
 	}
 	if diff := cmp.Diff(append([]string{key + ".tmp", key + ".attrs"}, folders...), put("d/a")); diff != "" {
 		t.Errorf("in new folders (-want +got):\n%s", diff)

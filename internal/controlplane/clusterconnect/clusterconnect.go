@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,7 +186,7 @@ func (h *Handler) lost(ctx context.Context, c *call) bool {
 		return true
 	}
 	now, err := h.groups(ctx, c.principal, c.cluster.Key())
-	return err == nil && len(now) < len(c.target.Groups)
+	return err == nil && slices.ContainsFunc(c.target.Groups, func(g string) bool { return !slices.Contains(now, g) })
 }
 
 // proxy passes one request on. It has a transport and a stream of its own, so that no connection of one caller can ever be
@@ -207,9 +208,10 @@ func (h *Handler) proxy(c *call) http.Handler {
 			p.Out.Header.Del("Cookie")
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
-				h.fail(w, r, h.explain(c, err))
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // a plain return would be an empty 200
 			}
+			h.fail(w, r, h.explain(c, err))
 		},
 	}
 }

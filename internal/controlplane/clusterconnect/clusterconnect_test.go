@@ -235,3 +235,23 @@ func TestStreams(t *testing.T) {
 		t.Error("the stream outlives the right")
 	}
 }
+
+// TestUnanswered: a request that is ended before there is an answer breaks off, and looks to nobody as if it had been done.
+func TestUnanswered(t *testing.T) {
+	var w *world
+	w = newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		w.may("Microsoft.Authorization/roleAssignments/write", true) // one more right does not make up for the lost one
+		w.may("Microsoft.Kubernetes/connectedClusters/write", false)
+		<-r.Context().Done()
+	})
+	req, err := http.NewRequestWithContext(t.Context(), "DELETE", w.URL+"/kube/v1"+cluster+"/api/v1/namespaces/a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer User "+alice)
+	res, err := w.Client().Do(req)
+	if err == nil {
+		res.Body.Close()
+		t.Errorf("answered %s", res.Status)
+	}
+}

@@ -16,8 +16,8 @@ type minute struct {
 }
 
 // Answer puts samples together as a query asks. Samples are named after the end of their minute, intervals after their beginning.
-func Answer(resourceID, region string, q Query, samples []store.Sample) (insights.Response, error) {
-	out := insights.Response{Timespan: q.timespan(), Interval: q.Grain, Namespace: namespace, ResourceRegion: region}
+func Answer(r Resource, q Query, samples []store.Sample) (insights.Response, error) {
+	out := insights.Response{Timespan: q.timespan(), Interval: q.Grain, Namespace: r.Type, ResourceRegion: r.Region}
 	minutes := make([]minute, 0, len(samples))
 	for _, s := range samples {
 		m := minute{at: s.At.Add(-Step)}
@@ -28,7 +28,7 @@ func Answer(resourceID, region string, q Query, samples []store.Sample) (insight
 	}
 	for _, d := range q.Metrics {
 		out.Value = append(out.Value, insights.Metric{
-			ID: resourceID + "/providers/Microsoft.Insights/metrics/" + d.Name, Type: "Microsoft.Insights/metrics", Name: d.wireName(),
+			ID: r.ID + "/providers/Microsoft.Insights/metrics/" + d.Name, Type: "Microsoft.Insights/metrics", Name: d.wireName(),
 			DisplayDescription: d.Help, Unit: d.Unit, ErrorCode: "Success",
 			Timeseries: []insights.Timeseries{{MetadataValues: []any{}, Data: d.series(q, minutes)}},
 		})

@@ -23,7 +23,7 @@ const (
 
 // Definitions are all metrics of a job.
 var Definitions = []Definition{
-	{Name: link.MetricCPU, Title: "CPU used", Help: "Thousandths of a core that the pods used, on average over a minute.", Unit: unitCount},
+	{Name: link.MetricCPU, Title: "CPU used", Help: "Thousandths of a core that the pods used, on average over the minute.", Unit: unitCount},
 	{Name: link.MetricCPUCapacity, Title: "CPU limit", Help: "Thousandths of a core that the pods may use.", Unit: unitCount},
 	{Name: "CpuUtilizationPercentage", Title: "CPU used, of limit", Help: "The share of their limit that the pods used.", Unit: unitPercent, Part: link.MetricCPU, Whole: link.MetricCPUCapacity},
 	{Name: link.MetricMemory, Title: "Memory used", Help: "Megabytes of memory in use by the pods (working set).", Unit: unitCount},
@@ -65,11 +65,14 @@ var grains = []grain{{"PT1M", time.Minute}, {"PT5M", 5 * time.Minute}, {"PT15M",
 // aggregations are the ways to put the minutes of an interval together, the usual one first.
 var aggregations = []string{"Average", "Minimum", "Maximum", "Total", "Count"}
 
-// namespace is the wire name of a job's metrics.
-const namespace = "Microsoft.MachineLearningServices/workspaces/jobs"
+// Resource is what metrics are of.
+type Resource struct {
+	// Type is the full type, as the reference spells it.
+	ID, Type, Region string
+}
 
 // List is the wire form of Definitions for a resource.
-func List(resourceID string) insights.Definitions {
+func List(r Resource) insights.Definitions {
 	var available []insights.Availability
 	for _, g := range grains {
 		available = append(available, insights.Availability{TimeGrain: g.name, Retention: "P30D"})
@@ -77,7 +80,7 @@ func List(resourceID string) insights.Definitions {
 	var out insights.Definitions
 	for _, d := range Definitions {
 		out.Value = append(out.Value, insights.Definition{
-			ID: resourceID + "/providers/Microsoft.Insights/metricDefinitions/" + d.Name, ResourceID: resourceID, Namespace: namespace,
+			ID: r.ID + "/providers/Microsoft.Insights/metricDefinitions/" + d.Name, ResourceID: r.ID, Namespace: r.Type,
 			Name: d.wireName(), DisplayDescription: d.Help, Unit: d.Unit, PrimaryAggregationType: aggregations[0],
 			SupportedAggregationTypes: aggregations, MetricAvailabilities: available,
 		})

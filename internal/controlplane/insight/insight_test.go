@@ -83,7 +83,7 @@ func TestAnswer(t *testing.T) {
 		d, _ := find(name)
 		q.Metrics = append(q.Metrics, d)
 	}
-	got, err := Answer("/r", "local", q, samples)
+	got, err := Answer(Resource{ID: "/r", Region: "local"}, q, samples)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestAnswer(t *testing.T) {
 		t.Errorf("by the minute: %q, %q", cpu, percent)
 	}
 	q.Interval, q.Grain, q.To, q.Aggregations = 5*time.Minute, "PT5M", at(10, 0), aggregations
-	if got, err = Answer("/r", "local", q, samples); err != nil {
+	if got, err = Answer(Resource{ID: "/r", Region: "local"}, q, samples); err != nil {
 		t.Fatal(err)
 	}
 	if cpu := numbers(got.Value[0]); cpu != "a1000<500>1500t3000n3 " {

@@ -49,6 +49,8 @@ type Type struct {
 	Show func(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error
 	// Samples is what was measured of a resource from one time on and before another; nil for types without metrics.
 	Samples func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error)
+	// LogsOf is the Key of the cluster whose logs are read below a resource of the type; nil for types without.
+	LogsOf func(rec store.Record) string
 	// Actions by lower-case name: POST <id>/<action>.
 	Actions map[string]Action
 	// Filter narrows a list by query parameters the type understands (tag, jobType, hash, isDefault …); false leaves it out.

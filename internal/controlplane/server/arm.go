@@ -40,6 +40,8 @@ func (s *server) serveARM(w http.ResponseWriter, r *http.Request) error {
 		return s.serveAction(w, c)
 	case kindMetrics, kindMetricDefinitions:
 		return s.serveMetrics(w, c)
+	case kindLogs, kindLogStreams:
+		return s.serveLogs(w, c)
 	case kindResources:
 		return s.serveResources(w, c)
 	case kindOperation, kindOperationResult:

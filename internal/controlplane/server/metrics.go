@@ -22,8 +22,9 @@ func (s *server) serveMetrics(w http.ResponseWriter, c *call) error {
 	if c.typ.Samples == nil {
 		return arm.Errorf(http.StatusBadRequest, "ResourceTypeNotSupported", "Resources of type '%s/%s' have no metrics; jobs have.", c.typ.Namespace, c.typ.Name)
 	}
+	of := insight.Resource{ID: rec.ID, Type: c.typ.Namespace + "/" + c.typ.Name, Region: s.cfg.Locations[0]}
 	if c.kind == kindMetricDefinitions {
-		return s.json(w, http.StatusOK, insight.List(rec.ID))
+		return s.json(w, http.StatusOK, insight.List(of))
 	}
 	q, err := insight.Parse(c.query, s.cfg.Now())
 	if err != nil {
@@ -34,7 +35,7 @@ func (s *server) serveMetrics(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	answer, err := insight.Answer(rec.ID, s.cfg.Locations[0], q, samples)
+	answer, err := insight.Answer(of, q, samples)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	Locations []string
 	// Mounts are handlers by path prefix (ending in a slash) or path, such as "/blob/". They authenticate by themselves.
 	Mounts map[string]http.Handler
+	// Logs reads what is kept of clusters' logs; nil means that none are.
+	Logs Logs
 	// Public registers routes that need no token, such as the issuer's.
 	Public func(mux *http.ServeMux)
 	// Ready reports why the server can't serve; nil means always ready.

@@ -30,6 +30,8 @@ const (
 	kindOperationResult
 	kindMetrics
 	kindMetricDefinitions
+	kindLogs
+	kindLogStreams
 )
 
 // target is a parsed path.
@@ -164,9 +166,9 @@ func (s *server) parseLast(method string, id arm.ID, ns string, parts []string, 
 		}
 		return t, nil
 	case strings.EqualFold(ns, "Microsoft.Insights") && n == 1 && low == "metrics" && len(id.Segments) > 0:
-		return s.metrics(kindMetrics, id)
+		return s.about(kindMetrics, id)
 	case strings.EqualFold(ns, "Microsoft.Insights") && n == 1 && low == "metricdefinitions" && len(id.Segments) > 0:
-		return s.metrics(kindMetricDefinitions, id)
+		return s.about(kindMetricDefinitions, id)
 	case n == 1 && low == "operations" && top:
 		return target{kind: kindProviderOperations, id: id, root: root, name: ns}, nil
 	case root:
@@ -202,6 +204,9 @@ func (s *server) parseOdd(method string, id arm.ID, ns string, parts []string) (
 	}
 	if len(parts) > 1 {
 		if t, ok := s.cfg.Engine.Registry.Lookup(scope.Type()); ok {
+			if k, isLogs := logKinds[strings.ToLower(parts[len(parts)-1])]; isLogs && t.LogsOf != nil {
+				return s.about(k, scope)
+			}
 			_, isAction := t.Actions[strings.ToLower(parts[len(parts)-1])]
 			if isAction || method == http.MethodPost {
 				return s.action(scope, parts[len(parts)-1])
@@ -235,8 +240,8 @@ func (s *server) action(id arm.ID, name string) (target, error) {
 	return target{kind: kindAction, id: id, typ: t, name: name}, checkLength(id)
 }
 
-// metrics is what belongs to a resource and is no resource itself.
-func (s *server) metrics(k kind, id arm.ID) (target, error) {
+// about is what belongs to a resource and is no resource itself.
+func (s *server) about(k kind, id arm.ID) (target, error) {
 	t, err := s.resource(id)
 	t.kind = k
 	return t, err

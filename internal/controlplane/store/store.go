@@ -103,6 +103,58 @@ type Sample struct {
 	Values json.RawMessage
 }
 
+// LogStream is the log of one container of a cluster, from its start to its end.
+type LogStream struct {
+	// ID is unique within Owner, which is one cluster: another of the same name has another.
+	Owner, ID                                            string
+	Namespace, Pod, UID, Container, Node, Job, Workspace string
+	Restart                                              int
+	// File and Offset are the place in the cluster up to which it is kept.
+	File   string
+	Offset int64
+	// Object is the ID of the object that is written now; "" before the first.
+	Object string
+	// Updated is when it was last written, here.
+	Updated time.Time
+}
+
+// LogObject is one blob with lines of a stream. Only its first Bytes count.
+type LogObject struct {
+	Owner, ID, Stream string
+	// First and Last are the times of the earliest and the latest line; zero while it has none.
+	First, Last time.Time
+	Updated     time.Time
+	Bytes       int64
+}
+
+// LogQuery selects streams, and objects with lines from one time on and before another, or written since Updated. What is
+// empty selects all.
+type LogQuery struct {
+	Owner, ID, Namespace, Pod, Container, Job, Workspace string
+	From, To, Updated                                    time.Time
+	// Limit bounds the answer: the newest are given.
+	Limit int
+}
+
+// LogEntry is an object with its stream.
+type LogEntry struct {
+	LogStream
+	LogObject LogObject
+}
+
+// LogSummary is a stream with what there is of it.
+type LogSummary struct {
+	LogStream
+	First, Last time.Time
+	Bytes       int64
+}
+
+// LogUsage is how much one owner's objects hold.
+type LogUsage struct {
+	Owner string
+	Bytes int64
+}
+
 // Reader is what can be read, inside and outside a transaction.
 type Reader interface {
 	Get(ctx context.Context, key string) (Record, error)
@@ -120,6 +172,16 @@ type Reader interface {
 	Samples(ctx context.Context, owner string, from, to time.Time) ([]Sample, error)
 	// SampledThrough is up to when a cluster has sent its samples; the zero time when it has sent none.
 	SampledThrough(ctx context.Context, cluster string) (time.Time, error)
+	// LogStream returns one stream, or ErrNotFound; LogObject one object, likewise.
+	LogStream(ctx context.Context, owner, id string) (LogStream, error)
+	LogObject(ctx context.Context, owner, id string) (LogObject, error)
+	// LogSummaries lists streams that have lines, LogEntries the objects that hold them, both by their latest line, newest first.
+	LogSummaries(ctx context.Context, q LogQuery) ([]LogSummary, error)
+	LogEntries(ctx context.Context, q LogQuery) ([]LogEntry, error)
+	// LogUsage says how much each owner's objects hold, owners without bytes included.
+	LogUsage(ctx context.Context) ([]LogUsage, error)
+	// OldLogs lists objects not written since before, oldest first, of one owner or of all.
+	OldLogs(ctx context.Context, owner string, before time.Time, limit int) ([]LogObject, error)
 }
 
 // Tx is a transaction: everything in it happens, with its change-log entries, or nothing does.
@@ -141,6 +203,12 @@ type Tx interface {
 	PutSamples(ctx context.Context, samples []Sample) error
 	// SetSampledThrough raises what SampledThrough says.
 	SetSampledThrough(ctx context.Context, cluster string, at time.Time) error
+	// PutLogStream and PutLogObject insert or replace. Nobody follows logs: they log no change.
+	PutLogStream(ctx context.Context, s LogStream) error
+	PutLogObject(ctx context.Context, o LogObject) error
+	// DeleteLogObject removes an object; DeleteLogStreams those of an owner ("" is all) that have none and were not written since before.
+	DeleteLogObject(ctx context.Context, owner, id string) error
+	DeleteLogStreams(ctx context.Context, owner string, before time.Time) error
 }
 
 // Store is a database.

@@ -4,7 +4,7 @@
 //	GET desired  ─▶ [reset put… bookmark] then put/delete as they happen, a bookmark every 10 s
 //	POST observed ─▶ one transaction
 //
-// Beside them it takes what clusters measure of their jobs.
+// Beside them it takes what clusters measure of their jobs, and lines of their logs.
 package sync
 
 import (
@@ -43,8 +43,10 @@ type Config struct {
 	// Desired opens what clusters are told.
 	Desired      *desired.Map
 	Authenticate func(*http.Request) (resource.Principal, error)
-	Clock        func() time.Time
-	Log          *slog.Logger
+	// Logs keeps lines; nil means that none are taken.
+	Logs  LogTaker
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 type server struct {
@@ -53,7 +55,7 @@ type server struct {
 	reads chan struct{} // one per map being read and sent
 }
 
-// New makes the handler of link.DesiredPath, link.ObservedPath and link.MetricsPath.
+// New makes the handler of link.DesiredPath, link.ObservedPath, link.MetricsPath and link.LogsPath.
 func New(cfg Config) http.Handler {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -67,6 +69,7 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("POST "+link.ObservedPath, s.handle(s.observed))
 	mux.HandleFunc("GET "+link.MetricsPath, s.handle(s.metricsState))
 	mux.HandleFunc("POST "+link.MetricsPath, s.handle(s.metrics))
+	mux.HandleFunc("POST "+link.LogsPath, s.handle(s.logs))
 	return mux
 }
 

@@ -36,6 +36,7 @@ func extension(d Deps) *resource.Type {
 			return admitExtension(ctx, d, p)
 		},
 		Remove: removeExtension,
+		LogsOf: func(rec store.Record) string { return rec.Parent },
 		Show: func(_ context.Context, _ store.Reader, _ store.Record, body map[string]any) error {
 			if props, ok := body["properties"].(map[string]any); ok {
 				delete(props, protectedSettings)

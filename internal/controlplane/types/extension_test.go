@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -130,7 +131,33 @@ func TestExtensionDesired(t *testing.T) {
 	patch(`{"properties":{"configurationProtectedSettings":""}}`)
 	want.ProtectedSettings = nil
 	check("an empty text is how templates say that there are none")
+	patch(`{"properties":{"autoUpgradeMinorVersion":false,"version":"0.1.0"}}`)
+	want.Pinned, want.Version = true, "0.1.0"
+	check("a version that is pinned")
+	patch(`{"properties":{"autoUpgradeMinorVersion":true,"version":null}}`)
+	want.Pinned, want.Version = false, ""
+	check("a version that is not")
 	if got := e.Prop(typestest.Extension, "provisioningState"); got != "Updating" {
 		t.Errorf("provisioningState %v", got)
+	}
+}
+
+// TestExtensionDeletedByForce: the record goes at once, in use or not, and the cluster is told to uninstall when it is back.
+func TestExtensionDeletedByForce(t *testing.T) {
+	e := typestest.New(t)
+	e.Ready()
+	refused(t, e.TryDelete(typestest.Extension, false), "", "Extension arcml is used by compute k8s")
+	e.Observe("extension/arcml", link.ExtensionStatus{State: link.ExtensionInstalled})
+	if err := e.TryDelete(typestest.Extension, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Store.Get(e.Ctx, strings.ToLower(typestest.Extension)); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the record: %v", err)
+	}
+	if _, err := e.Store.Observed(e.Ctx, strings.ToLower(typestest.Cluster), "extension/arcml"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("what the cluster said: %v", err)
+	}
+	if e.Desired("extension/arcml", &link.Extension{}) {
+		t.Error("the cluster is still told to have it")
 	}
 }

@@ -82,6 +82,8 @@ type Properties struct {
 	MD5 []byte
 	// Type is BlockBlob or AppendBlob.
 	Type string
+	// ETag names this version of the content, without quotes.
+	ETag string
 }
 
 // Head returns a blob's properties; a *StatusError with NotFound when there is none.
@@ -95,7 +97,7 @@ func (c *Client) Head(ctx context.Context, blob string) (Properties, error) {
 }
 
 func properties(r *http.Response) Properties {
-	p := Properties{Type: r.Header.Get("x-ms-blob-type"), Size: r.ContentLength}
+	p := Properties{Type: r.Header.Get("x-ms-blob-type"), Size: r.ContentLength, ETag: strings.Trim(r.Header.Get("ETag"), `"`)}
 	sum := r.Header.Get("x-ms-blob-content-md5")
 	if r.StatusCode == http.StatusOK && sum == "" {
 		sum = r.Header.Get("Content-MD5")

@@ -73,6 +73,33 @@ func TestDownloadAndUpload(t *testing.T) {
 	}
 }
 
+// TestTwoWriters: an upload that becomes unwanted while its blocks are sent does not get the name, and none of its blocks gets into
+// the other's content.
+func TestTwoWriters(t *testing.T) {
+	s := blobtest.New(t)
+	c, _ := newClient(t, s)
+	blob := Join(s.Base+"/acct/cont", "big")
+	send := func(fill string, lastly func() error) error {
+		asked := 0
+		return c.UploadIf(t.Context(), blob, strings.NewReader(strings.Repeat(fill, blockSize+1)), blockSize+1, func(context.Context) error {
+			if asked++; asked == 2 {
+				return lastly()
+			}
+			return nil
+		})
+	}
+	unwanted := errors.New("unwanted")
+	err := send("n", func() error {
+		if err := send("o", func() error { return unwanted }); !errors.Is(err, unwanted) {
+			t.Errorf("the unwanted upload: %v", err)
+		}
+		return nil
+	})
+	if got, _ := s.Get("acct/cont/big"); err != nil || got != strings.Repeat("n", blockSize+1) {
+		t.Errorf("%v; %d bytes, %d of them the other's", err, len(got), strings.Count(got, "o"))
+	}
+}
+
 func TestDamagedDownload(t *testing.T) {
 	s := blobtest.New(t)
 	c, _ := newClient(t, s)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -147,6 +148,15 @@ func checkSum(blob string, h hash.Hash, want []byte) error {
 
 // Upload writes a file as a block blob: in one request when small, else in blocks that are committed together at the end.
 func (c *Client) Upload(ctx context.Context, blob string, f io.ReaderAt, size int64) error {
+	return c.UploadIf(ctx, blob, f, size, func(context.Context) error { return nil })
+}
+
+// UploadIf is Upload that asks allowed at the beginning, and again when all blocks are there: what takes long may have become
+// unwanted. The blocks are this upload's own, whoever else writes the blob.
+func (c *Client) UploadIf(ctx context.Context, blob string, f io.ReaderAt, size int64, allowed func(context.Context) error) error {
+	if err := allowed(ctx); err != nil {
+		return err
+	}
 	if size <= blockSize {
 		buf := make([]byte, size)
 		if n, err := f.ReadAt(buf, 0); int64(n) < size {
@@ -156,10 +166,11 @@ func (c *Client) Upload(ctx context.Context, blob string, f io.ReaderAt, size in
 	}
 	pool := sync.Pool{New: func() any { b := make([]byte, blockSize); return &b }}
 	var ids []string
+	own := rand.Text()[:8]
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(transferStreams)
 	for off := int64(0); off < size; off += blockSize {
-		id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "block-%08d", len(ids)))
+		id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s%06d", own, len(ids)))
 		ids = append(ids, id)
 		g.Go(func() error {
 			buf := pool.Get().(*[]byte)
@@ -168,6 +179,9 @@ func (c *Client) Upload(ctx context.Context, blob string, f io.ReaderAt, size in
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := allowed(ctx); err != nil {
 		return err
 	}
 	return c.commit(ctx, blob, ids)

@@ -51,6 +51,7 @@ type Config struct {
 type Mount struct {
 	cfg    Config
 	ctx    context.Context
+	cancel context.CancelFunc
 	server *fuse.Server
 	// uploads bounds how many files go up at once.
 	uploads chan struct{}
@@ -58,6 +59,9 @@ type Mount struct {
 	mu sync.Mutex
 	// dirty are the files that are not yet stored as they are.
 	dirty map[*file]bool
+	// later are the uploads that follow a close; stopped says that none begins any more.
+	later   sync.WaitGroup
+	stopped bool
 }
 
 const (
@@ -73,7 +77,8 @@ func Serve(ctx context.Context, dev *os.File, cfg Config) (*Mount, error) {
 	if cfg.Settle == 0 {
 		cfg.Settle = time.Second
 	}
-	m := &Mount{cfg: cfg, ctx: ctx, uploads: make(chan struct{}, parallelUploads), dirty: map[*file]bool{}}
+	m := &Mount{cfg: cfg, uploads: make(chan struct{}, parallelUploads), dirty: map[*file]bool{}}
+	m.ctx, m.cancel = context.WithCancel(ctx)
 	fd, err := unix.FcntlInt(dev.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("keeping the FUSE device: %w", err)
@@ -98,6 +103,34 @@ func Serve(ctx context.Context, dev *os.File, cfg Config) (*Mount, error) {
 
 // Wait returns when the file system was unmounted.
 func (m *Mount) Wait() { m.server.Wait() }
+
+// Stop ends all transfers: what is not stored by now never will be, and what is not in the cache cannot be read.
+func (m *Mount) Stop() {
+	m.cancel()
+	m.mu.Lock()
+	m.stopped = true
+	m.mu.Unlock()
+	m.later.Wait()
+}
+
+// storeLater uploads a file in a moment. What fails is tried again by Flush, which tells.
+func (m *Mount) storeLater(f *file) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return
+	}
+	m.later.Go(func() {
+		select {
+		case <-time.After(m.cfg.Settle):
+		case <-m.ctx.Done():
+			return
+		}
+		if err := f.store(m.ctx); err != nil {
+			m.cfg.Log.Error("mount: not uploaded yet", "error", err)
+		}
+	})
+}
 
 // Flush uploads all that is not stored yet, also of files that are still open, and says what could not be.
 func (m *Mount) Flush(ctx context.Context) error {

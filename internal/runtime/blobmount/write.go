@@ -78,18 +78,13 @@ func (f *file) Flush(context.Context, gofs.FileHandle) syscall.Errno {
 	return 0
 }
 
-// settle uploads the file a moment from now if it is dirty then. What fails is tried again by the mount's Flush, which tells.
+// settle uploads the file a moment from now if there is anything to.
 func (f *file) settle() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.dirty {
-		return
+	if f.dirty {
+		f.m.storeLater(f)
 	}
-	time.AfterFunc(f.m.cfg.Settle, func() {
-		if err := f.store(f.m.ctx); err != nil {
-			f.m.cfg.Log.Error("mount: not uploaded yet", "error", err)
-		}
-	})
 }
 
 // Fsync implements NodeFsyncer: what was written is stored when it returns.
@@ -189,7 +184,7 @@ func (f *file) move(ctx context.Context, url string) error {
 	modified := f.modified
 	f.changed()
 	f.modified = modified
-	time.AfterFunc(f.m.cfg.Settle, func() { _ = f.store(f.m.ctx) })
+	f.m.storeLater(f)
 	return nil
 }
 

@@ -103,7 +103,7 @@ func apiserverArgs(dir string, c certs, ports []int) []string {
 		"--client-ca-file=" + c.path("ca.crt"), "--cert-dir=" + dir,
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.path("server.key"), "--service-account-signing-key-file=" + c.path("server.key"),
-		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
+		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC", "--allow-privileged=true",
 		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none",
 	}
 }

@@ -166,6 +166,7 @@ func (w *writer) transact(reqs []*request, errs []error) (int64, error) {
 	b := &batch{session: &w.session, cache: w.cache, now: micros(w.cfg.Clock())}
 	if err := b.begin(); err != nil {
 		w.session.discard()
+		w.cache.clear() // a server that took over may lack the last changes, and hand out their numbers again
 		return 0, w.failed("beginning a transaction", err)
 	}
 	for i, r := range reqs {
