@@ -101,19 +101,17 @@ func taken(c *api.Config, name string) string {
 	return ""
 }
 
+// write closes a file that is there to others before anything secret is in it; a new one is made so.
 func (f File) write(o *clientcmd.PathOptions, c *api.Config) error {
-	if err := clientcmd.ModifyConfig(o, *c, false); err != nil {
-		return fmt.Errorf("writing kubeconfig: %w", err)
-	}
 	info, err := os.Stat(f.Path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		err = os.Chmod(f.Path(), info.Mode().Perm()&0o700)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keeping kubeconfig from others' eyes: %w", err)
+	}
+	if err := clientcmd.ModifyConfig(o, *c, false); err != nil {
+		return fmt.Errorf("writing kubeconfig: %w", err)
 	}
 	return nil
 }
