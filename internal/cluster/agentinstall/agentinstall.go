@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -195,7 +194,7 @@ func (o Options) withDefaults() Options {
 func (o Options) values(last *helm.Release, given images) map[string]any {
 	values, old := map[string]any{}, images{}
 	if o.Update && last != nil {
-		values, old = maps.Clone(last.Values), imagesOf(last.Values)
+		values, old = copied(last.Values), imagesOf(last.Values)
 	}
 	values["global"] = map[string]any{
 		"endpoint": o.Endpoint, "caCert": string(o.CA), "clusterId": o.ClusterID, "tenantId": o.TenantID,

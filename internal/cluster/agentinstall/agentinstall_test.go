@@ -153,3 +153,11 @@ func TestMissingKubeconfig(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestImagesOverNothing is a release that was made without values.
+func TestImagesOverNothing(t *testing.T) {
+	got := images{Agent: "fairlead/agent:2"}.over(nil)
+	if imagesOf(got).Agent != "fairlead/agent:2" {
+		t.Errorf("values %v", got)
+	}
+}

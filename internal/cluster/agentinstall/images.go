@@ -27,13 +27,18 @@ func imagesOf(values map[string]any) images {
 	return images{Agent: text("agent"), Runtime: text("runtime"), PullSecret: text("pullSecret")}
 }
 
+// copied is never nil.
+func copied(values map[string]any) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, values)
+	return out
+}
+
 // over gives values with these images in place of theirs.
 func (i images) over(values map[string]any) map[string]any {
-	values = maps.Clone(values)
+	values = copied(values)
 	image, _ := values["image"].(map[string]any)
-	if image = maps.Clone(image); image == nil {
-		image = map[string]any{}
-	}
+	image = copied(image)
 	for key, value := range map[string]string{"agent": i.Agent, "runtime": i.Runtime, "pullSecret": i.PullSecret} {
 		if value != "" {
 			image[key] = value

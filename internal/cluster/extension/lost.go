@@ -32,9 +32,26 @@ func (m *Manager) removeLost(ctx context.Context) {
 }
 
 func (m *Manager) removeLostOnce(ctx context.Context) error {
-	pods, err := m.cfg.Kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=azureml"})
+	refs, err := m.cfg.Helm.Find(ctx, labelName)
 	if err != nil {
-		return fmt.Errorf("listing the extensions' pods: %w", err)
+		return err
+	}
+	namespaces := map[string]bool{}
+	for _, ref := range refs {
+		namespaces[ref.Namespace] = true
+	}
+	for ns := range namespaces {
+		if err := m.removeLostIn(ctx, ns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) removeLostIn(ctx context.Context, namespace string) error {
+	pods, err := m.cfg.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=azureml"})
+	if err != nil {
+		return fmt.Errorf("listing the extension's pods: %w", err)
 	}
 	for i := range pods.Items {
 		p := &pods.Items[i]

@@ -38,7 +38,7 @@ func TestRemoveLost(t *testing.T) {
 	}
 	m := New(Config{Kube: kube, Log: slog.New(slog.DiscardHandler)})
 	gone := func(pod string) bool {
-		if err := m.removeLostOnce(ctx); err != nil {
+		if err := m.removeLostIn(ctx, "default"); err != nil {
 			t.Fatal(err)
 		}
 		_, err := kube.CoreV1().Pods("default").Get(ctx, pod, metav1.GetOptions{})

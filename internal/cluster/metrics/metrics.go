@@ -31,6 +31,9 @@ const (
 	buffer = 6 * time.Hour
 	// every is the pause between looks at the clock.
 	every = 10 * time.Second
+	// patience is how long it may take until Prometheus answers for the first time. Where it is somebody else's operator's to make,
+	// the extension does without series rather than not being installed.
+	patience = time.Minute
 )
 
 // ControlPlane is the part of the link that this package uses.
@@ -67,15 +70,15 @@ func New(cfg Config) *Controller {
 	return &Controller{cfg: cfg, prom: newPrometheus(cfg.Prometheus)}
 }
 
-// Run works until ctx ends. It calls ready when Prometheus has answered for the first time.
+// Run works until ctx ends. It calls ready when Prometheus has answered for the first time, or nobody made it in time.
 func (c *Controller) Run(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last string
-	answered := false
+	giveUp, told := c.cfg.Clock().Add(patience), false
 	for {
-		if !answered && c.prom.ping(ctx) == nil {
-			answered = true
+		if !told && (c.prom.ping(ctx) == nil || c.cfg.Clock().After(giveUp)) {
+			told = true
 			ready()
 		}
 		err := c.CatchUp(ctx)

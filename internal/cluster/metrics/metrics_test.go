@@ -173,3 +173,53 @@ func TestFirst(t *testing.T) {
 		t.Errorf("the first question is for %s, want six hours back", first)
 	}
 }
+
+// TestReady has a Prometheus that never answers, and a clock that the second look at it finds a minute later.
+func TestReady(t *testing.T) {
+	for name, tt := range map[string]struct {
+		down   bool
+		passes time.Duration
+		ready  bool
+	}{
+		"Prometheus answers":         {ready: true},
+		"Prometheus does not answer": {down: true},
+		"nobody made Prometheus":     {down: true, passes: patience + time.Second, ready: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if tt.down {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				fmt.Fprint(w, `{"status":"success","data":{"resultType":"vector","result":[]}}`)
+			}))
+			defer server.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			began, looks, ready := at("12:00:00"), 0, false
+			c := New(Config{ControlPlane: &stopping{stop: cancel}, Prometheus: server.URL, Clock: func() time.Time {
+				looks++
+				if looks == 1 {
+					return began
+				}
+				return began.Add(tt.passes)
+			}})
+			if err := c.Run(ctx, func() { ready = true }); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			if ready != tt.ready {
+				t.Errorf("ready is %v", ready)
+			}
+		})
+	}
+}
+
+// stopping is a control plane whose first question ends the controller.
+type stopping struct{ stop func() }
+
+func (s *stopping) MetricsThrough(context.Context) (time.Time, error) {
+	s.stop()
+	return time.Time{}, context.Canceled
+}
+
+func (s *stopping) PostMetrics(context.Context, []link.Sample, time.Time) error { return nil }

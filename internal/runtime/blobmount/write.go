@@ -146,10 +146,7 @@ func (u upload) send() error {
 		return u.ctx.Err()
 	}
 	defer func() { <-u.m.uploads }()
-	if err := u.m.before(u.ctx); err != nil {
-		return err
-	}
-	return u.m.cfg.Blobs.Upload(u.ctx, u.url, u.local, u.size)
+	return u.m.cfg.Blobs.UploadIf(u.ctx, u.url, u.local, u.size, u.m.before)
 }
 
 // end notes what became of an upload. again means that there is newer content or that the file is gone, so that a failure does not
