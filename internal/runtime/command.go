@@ -167,8 +167,11 @@ func start(p process) (*child, error) {
 // wait returns the exit code once the process has ended, its group is gone and its output is copied; why tells what made
 // the runtime end it, also when it then exited with 0.
 func (c *child) wait(ctx context.Context, r runner) (code int, why string) {
-	done := make(chan error, 1)
-	go func() { done <- c.cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		_ = c.cmd.Wait() // its state is read below
+		close(done)
+	}()
 	select {
 	case <-done:
 	case <-ctx.Done():

@@ -48,7 +48,7 @@ func choose(ext link.Extension, agent, running string) (stay bool, note string, 
 		if running != "" && running != agent {
 			has += " and runs " + running
 		}
-		return false, "", fmt.Errorf("Failed in download the Chart path not found: version %q of %s is not in this agent, which has %s; leave version out or give that one", ext.Version, ext.ExtensionType, has) //nolint:staticcheck // begins as the reference's text does
+		return false, "", fmt.Errorf("Failed in download the Chart path not found: version %q of %s is not in this agent, which has %s; leave version out or give that one", ext.Version, ext.ExtensionType, has)
 	case running == "" || running == agent || ext.Version == agent:
 		return false, "", nil
 	case ext.Version != "" || ext.Pinned:

@@ -138,7 +138,6 @@ func noNode(s Subject, nodes []corev1.Node) Finding {
 		label := labels(want)
 		return found(InsufficientNode, "kubectl label node "+some+" "+strings.ReplaceAll(label, ",", " "), "no node has the labels of setting nodeSelector: %s", label)
 	}
-	some = left[0].Name
 	if left = narrow(usable); len(left) == 0 {
 		return found(InsufficientNode, "add a node with Linux on amd64 or arm64: kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch", "no node runs Linux on amd64 or arm64")
 	}

@@ -152,6 +152,3 @@ func image(names ...string) func(Workload) bool {
 		})
 	}
 }
-
-// serves reports whether the API server serves a version of a group.
-func (f Facts) serves(group, version string) bool { return slices.Contains(f.Groups[group], version) }

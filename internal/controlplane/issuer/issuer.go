@@ -4,7 +4,7 @@
 //	  client_id + client_secret (form or Basic)        service principals
 //	  client_id + client_assertion (private_key_jwt)   agents (client_id is the cluster's resource id), service principals with a key
 //
-// Tokens are RS256 JSON web tokens for one audience, the control plane's public URL.
+// Tokens are JSON web tokens for one audience, the control plane's public URL: RS256, those of runs ES256.
 package issuer
 
 import (

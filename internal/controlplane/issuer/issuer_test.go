@@ -352,7 +352,8 @@ func TestVerify(t *testing.T) {
 		}
 		return tok
 	}
-	own, kid := f.is.keys.get().current.key, f.is.keys.get().current.kid
+	current := f.is.keys.get().current
+	own, kid := current.key, current.kid
 	same := func(map[string]any) {}
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"`+kid+`"}`)) + "." + strings.Split(good, ".")[1] + "."
 	if _, err := f.is.Verify(t.Context(), sign(jose.RS256, own, kid, same)); err != nil {
@@ -360,16 +361,19 @@ func TestVerify(t *testing.T) {
 	}
 	for name, tok := range map[string]string{
 		"empty": "", "garbage": "abc", "huge": strings.Repeat("x", 20<<10), "alg none": none,
-		"cut":               good[:len(good)-4],
-		"another key":       sign(jose.RS256, otherKey(), kid, same),
-		"unknown kid":       sign(jose.RS256, own, "zz", same),
-		"another algorithm": sign(jose.PS256, own, kid, same),
-		"HMAC of public":    sign(jose.HS256, x509.MarshalPKCS1PublicKey(&own.PublicKey), kid, same),
-		"another issuer":    sign(jose.RS256, own, kid, func(c map[string]any) { c["iss"] = "https://x" }),
-		"another audience":  sign(jose.RS256, own, kid, func(c map[string]any) { c["aud"] = "https://x" }),
-		"no exp":            sign(jose.RS256, own, kid, func(c map[string]any) { delete(c, "exp") }),
-		"no kind":           sign(jose.RS256, own, kid, func(c map[string]any) { delete(c, "kind") }),
-		"not yet":           sign(jose.RS256, own, kid, func(c map[string]any) { c["nbf"] = f.clock.Add(time.Hour).Unix() }),
+		"cut":                 good[:len(good)-4],
+		"another key":         sign(jose.RS256, otherKey(), kid, same),
+		"unknown kid":         sign(jose.RS256, own, "zz", same),
+		"another algorithm":   sign(jose.PS256, own, kid, same),
+		"HMAC of public":      sign(jose.HS256, x509.MarshalPKCS1PublicKey(&own.PublicKey), kid, same),
+		"a user by runs' key": sign(jose.ES256, current.runKey, current.runKID, same),
+		"runs' kid":           sign(jose.RS256, own, current.runKID, same),
+		"runs' key, own kid":  sign(jose.ES256, current.runKey, kid, same),
+		"another issuer":      sign(jose.RS256, own, kid, func(c map[string]any) { c["iss"] = "https://x" }),
+		"another audience":    sign(jose.RS256, own, kid, func(c map[string]any) { c["aud"] = "https://x" }),
+		"no exp":              sign(jose.RS256, own, kid, func(c map[string]any) { delete(c, "exp") }),
+		"no kind":             sign(jose.RS256, own, kid, func(c map[string]any) { delete(c, "kind") }),
+		"not yet":             sign(jose.RS256, own, kid, func(c map[string]any) { c["nbf"] = f.clock.Add(time.Hour).Unix() }),
 	} {
 		if p, err := f.is.Verify(t.Context(), tok); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %+v %v", name, p, err)
@@ -382,6 +386,26 @@ func TestVerify(t *testing.T) {
 	f.clock = f.clock.Add(time.Hour)
 	if _, err := f.is.Verify(t.Context(), good); !errors.Is(err, ErrExpired) {
 		t.Errorf("expired: %v", err)
+	}
+}
+
+// TestRunsToken is signed by the curve's key, also by a server that reads the key files anew.
+func TestRunsToken(t *testing.T) {
+	f := newFixture(t)
+	tok, err := f.is.Issue(t.Context(), Claims{Subject: "run", Kind: KindRun, Scope: "/Job"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head, _ := base64.RawURLEncoding.DecodeString(strings.Split(tok, ".")[0]); !strings.Contains(string(head), `"ES256"`) {
+		t.Errorf("header %s", head)
+	}
+	ring, err := readKeys(f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.is.keys.ring = ring
+	if p, err := f.is.Verify(t.Context(), tok); err != nil || p.Kind != KindRun || p.Scope != "/job" {
+		t.Errorf("%+v %v", p, err)
 	}
 }
 
@@ -406,7 +430,7 @@ func TestRotation(t *testing.T) {
 		t.Errorf("old token: %v", err)
 	}
 	_, m := f.request("GET", "/"+tenant+"/discovery/v2.0/keys", "", nil)
-	if n := len(m["keys"].([]any)); n != 2 {
+	if n := len(m["keys"].([]any)); n != 4 { // two and those for runs that are derived from them
 		t.Errorf("%d keys published", n)
 	}
 	for _, k := range m["keys"].([]any) {

@@ -1,6 +1,10 @@
 package issuer
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -20,14 +24,26 @@ import (
 // keyring is the set of signing keys; a rotation adds a newer file and, once old tokens have expired, removes the older.
 type keyring struct {
 	current signingKey
-	byKID   map[string]*rsa.PublicKey
+	byKID   map[string]crypto.PublicKey
 	// order is newest first.
 	order []string
 }
 
+// signingKey is a key of the folder and the one for runs' tokens that is derived from it, so that both live and end together. A run's
+// token is signed at every submit; that costs a thirtieth with a curve.
 type signingKey struct {
-	kid string
-	key *rsa.PrivateKey
+	kid    string
+	key    *rsa.PrivateKey
+	runKID string
+	runKey *ecdsa.PrivateKey
+}
+
+// signs says with what a token of a kind of principal is signed.
+func (k signingKey) signs(kind string) jose.SigningKey {
+	if kind == KindRun {
+		return jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.runKey, KeyID: k.runKID}}
+	}
+	return jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.key, KeyID: k.kid}}
 }
 
 // ensureKey makes the folder and its first key.
@@ -50,7 +66,7 @@ func readKeys(dir string) (*keyring, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s holds no signing key (*.pem)", dir)
 	}
-	r := &keyring{byKID: map[string]*rsa.PublicKey{}}
+	r := &keyring{byKID: map[string]crypto.PublicKey{}}
 	for _, f := range files {
 		k, err := readKey(f)
 		if err != nil {
@@ -60,9 +76,9 @@ func readKeys(dir string) (*keyring, error) {
 			r.current = k
 		}
 		if r.byKID[k.kid] == nil {
-			r.order = append(r.order, k.kid)
+			r.order = append(r.order, k.kid, k.runKID)
 		}
-		r.byKID[k.kid] = &k.key.PublicKey
+		r.byKID[k.kid], r.byKID[k.runKID] = &k.key.PublicKey, &k.runKey.PublicKey
 	}
 	return r, nil
 }
@@ -106,7 +122,25 @@ func readKey(file string) (signingKey, error) {
 	if !ok || rk.N.BitLen() < 2048 {
 		return signingKey{}, errors.New("not an RSA key of at least 2048 bits")
 	}
-	return signingKey{kid: keyID(&rk.PublicKey), key: rk}, nil
+	run, err := runKey(rk)
+	if err != nil {
+		return signingKey{}, err
+	}
+	kid := keyID(&rk.PublicKey)
+	return signingKey{kid: kid, key: rk, runKID: kid + "-run", runKey: run}, nil
+}
+
+// runKey derives the key of runs' tokens.
+func runKey(k *rsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+	secret, err := hkdf.Key(sha256.New, x509.MarshalPKCS1PrivateKey(k), nil, "fairlead issuer: ES256 key of runs' tokens", 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of runs' tokens: %w", err)
+	}
+	run, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of runs' tokens: %w", err)
+	}
+	return run, nil
 }
 
 func keyID(k *rsa.PublicKey) string {
@@ -151,7 +185,11 @@ func Rotate(dir string) error { return makeKey(dir) }
 func (r *keyring) public() jose.JSONWebKeySet {
 	var set jose.JSONWebKeySet
 	for _, kid := range r.order {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: r.byKID[kid], KeyID: kid, Use: "sig", Algorithm: string(jose.RS256)})
+		alg := jose.RS256
+		if _, is := r.byKID[kid].(*ecdsa.PublicKey); is {
+			alg = jose.ES256
+		}
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: r.byKID[kid], KeyID: kid, Use: "sig", Algorithm: string(alg)})
 	}
 	return set
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,9 +50,7 @@ type private struct {
 
 // Issue signs a token that lives for ttl.
 func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string, error) {
-	current := is.keys.get().current
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: current.key, KeyID: current.kid}},
-		(&jose.SignerOptions{}).WithType("JWT"))
+	signer, err := jose.NewSigner(is.keys.get().current.signs(c.Kind), (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", fmt.Errorf("making signer: %w", err)
 	}
@@ -79,9 +78,9 @@ func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, e
 	if p, ok := is.verified.get(token, is.cfg.Now(), keys); ok {
 		return p, nil
 	}
-	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	tok, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil {
-		return resource.Principal{}, fmt.Errorf("%w: not an RS256 JSON web token", ErrInvalid)
+		return resource.Principal{}, fmt.Errorf("%w: not a JSON web token signed with RS256 or ES256", ErrInvalid)
 	}
 	kid := tok.Headers[0].KeyID
 	key, ok := keys.byKID[kid]
@@ -101,6 +100,9 @@ func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, e
 		return resource.Principal{}, fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "go-jose/go-jose/jwt: "))
 	case std.Expiry == nil || priv.ObjectID == "" || priv.Kind == "":
 		return resource.Principal{}, fmt.Errorf("%w: exp, oid or kind is missing", ErrInvalid)
+	}
+	if _, curve := key.(*ecdsa.PublicKey); curve && priv.Kind != KindRun {
+		return resource.Principal{}, fmt.Errorf("%w: signed by a key that is not for a %s", ErrInvalid, priv.Kind)
 	}
 	p := resource.Principal{ID: priv.ObjectID, Name: priv.Name, Kind: priv.Kind, Scope: priv.Scope, ScopeSeq: priv.ScopeSeq,
 		Expires: std.Expiry.Time().Add(Leeway)}

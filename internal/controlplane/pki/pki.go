@@ -157,6 +157,7 @@ func (a *Authority) renew(certFile, keyFile string) error {
 	if err := writeKey(keyFile, key); err != nil {
 		return err
 	}
+	a.stamp = time.Time{} // two writes within a tick of the file system's clock have one time
 	return writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -13,8 +14,10 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
-// DefaultWorkers is how many keys of one controller are worked on at once, unless Runner.Workers says otherwise.
-const DefaultWorkers = 4
+// defaultWorkers is how many keys of one controller are worked on at once, unless Runner.Workers says otherwise: half as many as there
+// are processors, so that a burst of submits is answered before it is worked on. With four on two processors the p99 of a submit at
+// 500/s was twice what it is with one, and no more was done.
+func defaultWorkers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 const (
 	// errorMin doubles to errorMax: the pause after errors in a row.
@@ -31,7 +34,7 @@ const (
 //	     All (on start) ─▶──┘   ▲                            │
 //	                            └── RequeueAfter, back-off ──┘
 type Runner struct {
-	// Workers is per controller; 0 is DefaultWorkers. Set it before Run.
+	// Workers is per controller; 0 is half as many as processors. Set it before Run.
 	Workers int
 
 	store store.Store
@@ -67,7 +70,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	workers := r.Workers
 	if workers <= 0 {
-		workers = DefaultWorkers
+		workers = defaultWorkers()
 	}
 	for _, l := range r.loops {
 		l.queue = newQueue()
