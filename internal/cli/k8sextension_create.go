@@ -30,7 +30,7 @@ func (a *app) k8sExtensionCreate() *cobra.Command {
 		Example: `  fairlead k8s-extension create --name arcml --extension-type Microsoft.AzureML.Kubernetes --config enableTraining=True \
     --cluster-type connectedClusters --cluster-name C --resource-group G --scope cluster
   fairlead k8s-extension create --name arcml --extension-type Microsoft.AzureML.Kubernetes --cluster-type connectedClusters --cluster-name C \
-    --config enableInference=True --config-protected sslCertPemFile=cert.pem sslKeyPemFile=key.pem --resource-group G --scope cluster`,
+    --config enableTraining=True logAnalyticsWS=True nodeSelector.pool=ml --resource-group G --scope cluster`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runExtensionCreate(cmd.Context(), f) },
 	})
 	a.extensionFlags(c, &f.extensionTarget, true)
