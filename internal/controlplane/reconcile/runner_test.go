@@ -168,7 +168,7 @@ func keysOf(calls []call) []string {
 
 func TestRunner_StartAndChanges(t *testing.T) {
 	c := &controller{
-		all: func() ([]string, error) { return []string{"a", "b", "a"}, nil },
+		all: func() ([]string, error) { return []string{"a", "b"}, nil },
 		keys: func(ch store.Change) []string {
 			if ch.Key == "ignored" {
 				return nil
