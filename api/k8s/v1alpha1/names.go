@@ -1,6 +1,10 @@
 package v1alpha1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -19,6 +23,15 @@ const (
 	// RunSecretSuffix follows the job id in the name of the Secret that a job's pods read.
 	RunSecretSuffix = "-runtoken-secrets"
 )
+
+// DeploymentObjectName names the objects of a deployment in the cluster: readable, at most 63 characters, and different for every pair
+// of names, which a hyphen alone would not make sure of.
+func DeploymentObjectName(endpoint, deployment string) string {
+	endpoint, deployment = strings.ToLower(endpoint), strings.ToLower(deployment)
+	sum := sha256.Sum256([]byte(endpoint + "/" + deployment))
+	readable := endpoint + "-" + deployment
+	return strings.TrimRight(readable[:min(len(readable), 54)], "-") + "-" + hex.EncodeToString(sum[:4])
+}
 
 // Terminal says that a job's state never changes again.
 func (s AmlJobStatus) Terminal() bool {

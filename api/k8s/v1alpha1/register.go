@@ -11,7 +11,8 @@ var GroupVersion = schema.GroupVersion{Group: "amlarc.azureml.com", Version: "v1
 
 // AddToScheme registers this package's kinds with a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &AmlJob{}, &AmlJobList{}, &InstanceType{}, &InstanceTypeList{})
+	s.AddKnownTypes(GroupVersion, &AmlJob{}, &AmlJobList{}, &InstanceType{}, &InstanceTypeList{},
+		&OnlineEndpoint{}, &OnlineEndpointList{}, &OnlineDeployment{}, &OnlineDeploymentList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }
