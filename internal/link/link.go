@@ -71,6 +71,12 @@ const (
 	PrefixExtension = "extension/"
 	// PrefixJob + 32-hex job id: Job (desired), JobStatus (observed).
 	PrefixJob = "job/"
+	// PrefixEndpoint + endpoint name in lower case: Endpoint (desired), ServingStatus (observed).
+	PrefixEndpoint = "endpoint/"
+	// PrefixDeployment + endpoint "/" deployment, both in lower case: Deployment (desired), ServingStatus (observed).
+	PrefixDeployment = "deployment/"
+	// KeyRouter (observed) is RouterStatus, posted by cluster-status-reporter where inference is installed.
+	KeyRouter = "router"
 )
 
 // HeartbeatIntervalSeconds is how often the agent posts KeyCluster; three missed ones make a cluster Offline.

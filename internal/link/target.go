@@ -14,6 +14,9 @@ const (
 	KindRun = "run"
 	// KindKube is the cluster's API server, used in the name of a person or program. Relays of the agent serve it.
 	KindKube = "kube"
+	// KindLog is what a container of an online deployment's pods has written. Relays of a cluster's extension serve it: the stream
+	// carries the text and ends.
+	KindLog = "log"
 )
 
 // Groups that a caller of the API server may be in, by the roles they have on the connected cluster's resource. The cluster's
@@ -36,6 +39,11 @@ type Target struct {
 	Namespace string `json:"namespace,omitempty"`
 	JobID     string `json:"jobId,omitempty"`
 	Rank      int    `json:"rank,omitempty"`
+	// Deployment (v1alpha1.DeploymentObjectName) and Container name, with Namespace, whose log is read; Tail is how many lines of
+	// each pod.
+	Deployment string `json:"deployment,omitempty"`
+	Container  string `json:"container,omitempty"`
+	Tail       int    `json:"tail,omitempty"`
 	// User (an object id), UserKind and Groups are in whose name the API server is used.
 	User     string   `json:"user,omitempty"`
 	UserKind string   `json:"userKind,omitempty"`
@@ -51,6 +59,8 @@ var (
 	jobIDRule     = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	namespaceRule = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	objectIDRule  = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	objectRule    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	containers    = []string{"inference-server", "storage-initializer"}
 	groups        = []string{GroupOwners, GroupContributors, GroupReaders}
 	userKinds     = []string{"User", "ServicePrincipal", "ManagedIdentity"}
 )
@@ -62,8 +72,29 @@ func (t Target) Validate() error {
 		return t.validateRun()
 	case KindKube:
 		return t.validateKube()
+	case KindLog:
+		return t.validateLog()
 	}
-	return fmt.Errorf("relay target kind %.40q is not allowed; only %q and %q are", t.Kind, KindRun, KindKube)
+	return fmt.Errorf("relay target kind %.40q is not allowed; only %q, %q and %q are", t.Kind, KindRun, KindKube, KindLog)
+}
+
+// MaxTail is how many lines of a pod a relay sends at most.
+const MaxTail = 10_000
+
+func (t Target) validateLog() error {
+	switch {
+	case !namespaceRule.MatchString(t.Namespace):
+		return fmt.Errorf("relay target namespace %.80q is not the name of a namespace", t.Namespace)
+	case !objectRule.MatchString(t.Deployment):
+		return fmt.Errorf("relay target deployment %.80q is not the name of an object", t.Deployment)
+	case !slices.Contains(containers, t.Container):
+		return fmt.Errorf("relay target container %.80q is none of %q", t.Container, containers)
+	case t.Tail < 1 || t.Tail > MaxTail:
+		return fmt.Errorf("relay target tail %d is not 1 to %d", t.Tail, MaxTail)
+	case t.JobID != "" || t.Rank != 0 || t.User != "" || t.UserKind != "" || len(t.Groups) > 0:
+		return errors.New("a relay target of kind log names a deployment only")
+	}
+	return nil
 }
 
 func (t Target) validateRun() error {
@@ -74,8 +105,8 @@ func (t Target) validateRun() error {
 		return fmt.Errorf("relay target jobId %.80q is not 32 hex digits", t.JobID)
 	case t.Rank < 0 || t.Rank > 100_000:
 		return fmt.Errorf("relay target rank %d is out of range", t.Rank)
-	case t.User != "" || t.UserKind != "" || len(t.Groups) > 0:
-		return errors.New("a relay target of kind run has no user")
+	case t.User != "" || t.UserKind != "" || len(t.Groups) > 0 || t.hasLog():
+		return errors.New("a relay target of kind run has no user and no deployment")
 	}
 	return nil
 }
@@ -87,7 +118,7 @@ func (t Target) validateKube() error {
 		return fmt.Errorf("relay target user %.80q is not an object id", t.User)
 	case !slices.Contains(userKinds, t.UserKind):
 		return fmt.Errorf("relay target userKind %.40q is none of %q", t.UserKind, userKinds)
-	case t.Namespace != "" || t.JobID != "" || t.Rank != 0:
+	case t.Namespace != "" || t.JobID != "" || t.Rank != 0 || t.hasLog():
 		return errors.New("a relay target of kind kube names no pod")
 	}
 	for _, g := range t.Groups {
@@ -98,10 +129,15 @@ func (t Target) validateKube() error {
 	return nil
 }
 
+func (t Target) hasLog() bool { return t.Deployment != "" || t.Container != "" || t.Tail != 0 }
+
 // String says for people what a target is.
 func (t Target) String() string {
 	if t.Kind == KindKube {
 		return "the API server"
+	}
+	if t.Kind == KindLog {
+		return fmt.Sprintf("the log of %s of deployment %s", t.Container, t.Deployment)
 	}
 	return fmt.Sprintf("rank %d of run %s", t.Rank, t.JobID)
 }

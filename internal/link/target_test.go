@@ -22,6 +22,12 @@ func TestTargetsOfTheAPIServer(t *testing.T) {
 		"a pod too":             {`{"kind":"kube","user":"` + objectID + `","userKind":"User","namespace":"x"}`, "names no pod"},
 		"a run with a user":     {`{"kind":"run","namespace":"x","jobId":"0123456789abcdef0123456789abcdef","user":"` + objectID + `"}`, "has no user"},
 		"another kind of thing": {`{"kind":"tcp"}`, "is not allowed"},
+		"a log":                 {`{"kind":"log","namespace":"x","deployment":"digits-blue-01234567","container":"inference-server","tail":50}`, ""},
+		"a log without end":     {`{"kind":"log","namespace":"x","deployment":"digits-blue-01234567","container":"inference-server"}`, "is not 1 to 10000"},
+		"a log of all":          {`{"kind":"log","namespace":"x","deployment":"a,b!=c","container":"inference-server","tail":1}`, "is not the name of an object"},
+		"a log of another":      {`{"kind":"log","namespace":"x","deployment":"a","container":"istio-proxy","tail":1}`, "is none of"},
+		"a log and a run":       {`{"kind":"log","namespace":"x","deployment":"a","container":"inference-server","tail":1,"jobId":"0123456789abcdef0123456789abcdef"}`, "names a deployment only"},
+		"a run with a log":      {`{"kind":"run","namespace":"x","jobId":"0123456789abcdef0123456789abcdef","tail":1}`, "has no user and no deployment"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseTarget([]byte(c.line))

@@ -22,6 +22,20 @@ const (
 	AgentNamespace = "azure-arc"
 	// RunSecretSuffix follows the job id in the name of the Secret that a job's pods read.
 	RunSecretSuffix = "-runtoken-secrets"
+	// LabelDeployment is on every object of an online deployment, its pods among them; its value is DeploymentObjectName.
+	LabelDeployment = "amlarc.azureml.com/deployment"
+	// LabelRevision is on OnlineEndpoints and OnlineDeployments: which of the control plane's values the object was made from.
+	LabelRevision = "amlarc.azureml.com/revision"
+	// ServingContainer answers requests in a pod of an online deployment; FetchContainer, an init container, fetches model and code.
+	ServingContainer = "inference-server"
+	FetchContainer   = "storage-initializer"
+	// FetchSecretSuffix follows DeploymentObjectName in the name of the Secret whose key FetchToken lets FetchContainer read blobs.
+	FetchSecretSuffix = "-fetchtoken-secrets"
+	FetchToken        = "token"
+	// RouterService is the Service of the inference router, in the extension's namespace; its ports are named RouterHTTP and RouterHTTPS.
+	RouterService = "azureml-fe"
+	RouterHTTP    = "http"
+	RouterHTTPS   = "https"
 )
 
 // DeploymentObjectName names the objects of a deployment in the cluster: readable, at most 63 characters, and different for every pair

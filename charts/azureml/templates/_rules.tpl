@@ -9,6 +9,10 @@
 
 {{- define "azureml.relayserverRules" -}}
 - {apiGroups: [""], resources: [pods], verbs: [list]}
+{{- if include "azureml.on" .Values.enableInference }}
+# What model servers write, for getLogs; it names the containers that are read.
+- {apiGroups: [""], resources: [pods/log], verbs: [get]}
+{{- end }}
 {{- end }}
 
 {{- define "azureml.reporterRules" -}}

@@ -1,5 +1,6 @@
 // Package relayserver is the cluster's end of live streams: the control plane names a job's pod and gets a byte pipe to the file
-// server of the runtime inside. Nothing else in the cluster can be reached through it.
+// server of the runtime inside, or names a container of an online deployment and gets its log. Nothing else in the cluster can be
+// reached through it.
 package relayserver
 
 import (
@@ -38,6 +39,12 @@ func New(kube kubernetes.Interface, log *slog.Logger) *Server {
 
 // Handle serves one stream; link.ServeRelay calls it with a target that link has validated.
 func (s *Server) Handle(ctx context.Context, t link.Target, stream net.Conn) {
+	if t.Kind == link.KindLog {
+		if err := s.logs(ctx, t, stream); err != nil {
+			s.log.Info("log not sent", "namespace", t.Namespace, "deployment", t.Deployment, "container", t.Container, "error", err)
+		}
+		return
+	}
 	backend, err := s.open(ctx, t)
 	if answerErr := link.AnswerTarget(stream, err); err != nil || answerErr != nil {
 		s.log.Info("relay target not opened", "kind", t.Kind, "job", t.JobID, "rank", t.Rank, "error", err)
@@ -52,6 +59,9 @@ func (s *Server) Handle(ctx context.Context, t link.Target, stream net.Conn) {
 func (s *Server) open(ctx context.Context, t link.Target) (net.Conn, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
+	}
+	if t.Kind != link.KindRun {
+		return nil, fmt.Errorf("relays of the extension do not serve targets of kind %q", t.Kind)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

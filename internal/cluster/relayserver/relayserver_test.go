@@ -106,3 +106,30 @@ func echo(t *testing.T, w io.Writer, r *bufio.Reader) {
 		t.Fatalf("echo %q, %v", got, err)
 	}
 }
+
+func TestHandleLog(t *testing.T) {
+	pod := func(name, deployment string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, Labels: map[string]string{v1alpha1.LabelDeployment: deployment}}}
+	}
+	target := func(deployment string) link.Target {
+		return link.Target{Kind: link.KindLog, Namespace: "team", Deployment: deployment, Container: v1alpha1.ServingContainer, Tail: 10}
+	}
+	for name, c := range map[string]struct {
+		target link.Target
+		want   string
+	}{
+		"both pods":  {target("digits-blue-1"), "{}\n==> pod a <==\nfake logs==> pod b <==\nfake logs"},
+		"no pod":     {target("digits-green-1"), `{"error":"deployment digits-green-1 has no pod in namespace team"}` + "\n"},
+		"other kind": {link.Target{Kind: link.KindKube, User: "6f9619ff-8b86-d011-b42d-00c04fc964ff", UserKind: "User"}, `{"error":"relays of the extension do not serve targets of kind \"kube\""}` + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(fake.NewClientset(pod("b", "digits-blue-1"), pod("a", "digits-blue-1"), pod("c", "other")), slog.New(slog.DiscardHandler))
+			ours, theirs := net.Pipe()
+			go func() { s.Handle(t.Context(), c.target, theirs); _ = theirs.Close() }()
+			got, err := io.ReadAll(ours)
+			if err != nil || string(got) != c.want {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}

@@ -63,6 +63,14 @@ func kindOf(principal string) string {
 	return ""
 }
 
+// servedAs is the kind of relay that serves a kind of target: those of an extension serve two.
+func servedAs(target string) string {
+	if target == link.KindLog {
+		return link.KindRun
+	}
+	return target
+}
+
 // New makes a Hub.
 func New(cfg Config) *Hub {
 	if cfg.Log == nil {
@@ -194,7 +202,7 @@ func (h *Hub) Open(ctx context.Context, cluster string, t link.Target) (net.Conn
 		return nil, fmt.Errorf("%w: looking for %s: %w", ErrNotConnected, cluster, err)
 	}
 	h.mu.Lock()
-	all := append([]*link.RelaySession(nil), h.sessions[incarnation{cluster, seq, t.Kind}]...)
+	all := append([]*link.RelaySession(nil), h.sessions[incarnation{cluster, seq, servedAs(t.Kind)}]...)
 	h.mu.Unlock()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	var errs []error

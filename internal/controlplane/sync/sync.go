@@ -142,22 +142,24 @@ func errNoCluster(cluster string) error {
 var (
 	extensionKey = regexp.MustCompile(`^extension/[a-z0-9][-.a-z0-9]{0,127}$`)
 	jobKey       = regexp.MustCompile(`^job/[0-9a-f]{32}$`)
+	servingKey   = regexp.MustCompile(`^(endpoint|deployment/[a-z][a-z0-9-]{2,31})/[a-z][a-z0-9-]{2,31}$`)
 )
 
 // mayObserve says whether a principal may post a key, and if not, why.
 func mayObserve(p resource.Principal, key string) error {
 	agent := p.Kind == "Agent"
 	switch {
-	case key == link.KeyNodes, jobKey.MatchString(key):
+	case key == link.KeyNodes, key == link.KeyRouter, jobKey.MatchString(key), servingKey.MatchString(key):
 		return nil
 	case key == link.KeyCluster, extensionKey.MatchString(key):
 		if agent {
 			return nil
 		}
-		return arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "An extension posts %q and %q keys only, not %.150q.", link.KeyNodes, link.PrefixJob, key)
+		return arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "An extension posts %q, %q, %q, %q and %q keys only, not %.150q.",
+			link.KeyNodes, link.KeyRouter, link.PrefixJob, link.PrefixEndpoint, link.PrefixDeployment, key)
 	}
-	return arm.Invalid("values", "%.150q is not a key of the observed map; want %s, %s, %s<name> or %s<32 hex digits>.",
-		key, link.KeyCluster, link.KeyNodes, link.PrefixExtension, link.PrefixJob)
+	return arm.Invalid("values", "%.150q is not a key of the observed map; want %s, %s, %s, %s<name>, %s<32 hex digits>, %s<name> or %s<endpoint>/<name>.",
+		key, link.KeyCluster, link.KeyNodes, link.KeyRouter, link.PrefixExtension, link.PrefixJob, link.PrefixEndpoint, link.PrefixDeployment)
 }
 
 func (s *server) observed(w http.ResponseWriter, r *http.Request, p resource.Principal) error {
