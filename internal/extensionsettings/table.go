@@ -18,11 +18,11 @@ var Table = []Setting{
 	{Name: "logAnalyticsWS", From: Preview | GA, Kind: boolean, Default: "False", Chart: "logAnalyticsWS",
 		Help: "Keep all logs of the extension and of workloads in the control plane; False keeps the extension's warnings and errors."},
 	{Name: "installNvidiaDevicePlugin", From: Preview | GA, Kind: boolean, Default: "True", Chart: "installNvidiaDevicePlugin", Disturbs: Jobs | Endpoints, OnlyOff: true,
-		Help: "Install the NVIDIA device plugin unless the cluster has one. This release brings none: install NVIDIA's own for GPUs."},
+		Help: "Install the NVIDIA device plugin on nodes with its GPUs, unless the cluster has one."},
 	{Name: "installPromOp", From: GA, Kind: boolean, Default: "True", Chart: "installPromOp",
 		Help: "Install the Prometheus operator; False reuses the cluster's own."},
 	{Name: "installDcgmExporter", From: GA, Kind: boolean, Default: "False", Chart: "installDcgmExporter",
-		Help: "Install NVIDIA's DCGM exporter for GPU metrics. This release brings none; one that is in the cluster is scraped."},
+		Help: "Install NVIDIA's DCGM exporter for GPU metrics on nodes with its GPUs; one that is in the cluster is used as it is."},
 	{Name: "installVolcano", From: GA, Kind: boolean, Default: "True", Unused: noVolcano,
 		Help: "Install the Volcano scheduler."},
 	{Name: "installJobSet", From: Own, Kind: boolean, Default: "True", Chart: "installJobSet",
@@ -32,7 +32,7 @@ var Table = []Setting{
 	{Name: "nodeLostSeconds", From: Own, Kind: seconds, Default: "60", Chart: "nodeLostSeconds",
 		Help: "How long a node may be away before its jobs are given up: they fail, or start again on another node if they ask for it."},
 	{Name: "openshift", From: Preview | GA, Kind: boolean, Default: "False", Chart: "openshift",
-		Help: "Set up security contexts and the SELinux policy of OpenShift. This release sets up neither."},
+		Help: "Set up security context constraints and the SELinux policy of OpenShift; found by itself, False refuses."},
 	{Name: "nodeSelector.*", From: GA, Kind: label, Below: &nodeLabel, Chart: "nodeSelector", Disturbs: Jobs | Endpoints,
 		Help: "The nodes for the extension and its workloads, by label: nodeSelector.pool=ml."},
 
@@ -76,6 +76,9 @@ var Table = []Setting{
 	{Name: "prometheus.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "prometheus.resources", Help: resourcesHelp},
 	{Name: "nfdMaster.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "nfdMaster.resources", Help: resourcesHelp},
 	{Name: "nfdWorker.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "nfdWorker.resources", Help: resourcesHelp},
+	{Name: "nvidiaDevicePlugin.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "nvidiaDevicePlugin.resources", Help: resourcesHelp},
+	{Name: "dcgmExporter.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "dcgmExporter.resources", Help: resourcesHelp},
+	{Name: "selinuxPolicy.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "selinuxPolicy.resources", Help: resourcesHelp},
 	{Name: "image.*", From: Own, Kind: image, Below: &word, Chart: "image", Help: "Another image for a part of the extension: image.agent, image.runtime and so on."},
 
 	// What the reference's pages on troubleshooting name.

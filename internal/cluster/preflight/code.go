@@ -56,7 +56,7 @@ var (
 	LeftoversAdopted       = Code{48006, "LEFTOVERS_ADOPTED", "Objects of a former installation are there and become this one's."}
 	ClockSkew              = Code{48007, "CLOCK_SKEW", "The clocks of cluster and control plane differ, and tokens may be refused."}
 	PullSecretNotFound     = Code{48008, "PULL_SECRET_NOT_FOUND", "The Secret for pulling images is not in the release namespace; images are pulled without it."}
-	OpenShiftFound         = Code{48009, "OPENSHIFT_FOUND", "The cluster is OpenShift, and openshift is not True."}
+	OpenShiftFound         = Code{48009, "OPENSHIFT_FOUND", "The cluster is OpenShift: it is set up for, unless openshift is False."}
 )
 
 // Codes lists every code that checks use, in order.

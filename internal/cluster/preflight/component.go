@@ -82,16 +82,6 @@ func checkPrometheus(s Subject, f Facts) []Finding {
 	return nil
 }
 
-func checkDevicePlugin(s Subject, f Facts) []Finding {
-	plugin := f.foreign(s, func(w Workload) bool {
-		return w.Kind == "DaemonSet" && (image("nvidia-gpu-device-plugin")(w) || image("k8s-device-plugin")(w) && strings.Contains(strings.Join(w.Images, " ")+w.Name, "nvidia"))
-	})
-	if plugin == nil || !s.on("installNvidiaDevicePlugin") {
-		return nil
-	}
-	return append(one(left(map[string]any{"installNvidiaDevicePlugin": "False"}, "%s is NVIDIA's device plugin", plugin)), unready(plugin)...)
-}
-
 func checkFeatureDiscovery(s Subject, f Facts) []Finding {
 	nfd := f.foreign(s, image("node-feature-discovery"))
 	if nfd == nil {
@@ -105,8 +95,12 @@ func checkOpenShift(s Subject, f Facts) []Finding {
 	switch {
 	case asked && !is:
 		return one(found(OpenShiftNotFound, s.update("openshift=False"), "openshift is True, and the cluster serves no %s", openshiftGroup))
+	case is && !asked && s.Settings.Plain[openshiftAsked] != "":
+		return one(found(OpenShiftFound, s.update("openshift=True"), "the cluster serves %s, and openshift is False: its pods may be refused", openshiftGroup))
 	case is && !asked:
-		return one(found(OpenShiftFound, s.update("openshift=True"), "the cluster serves %s: without openshift=True its pods may be refused", openshiftGroup))
+		finding := found(OpenShiftFound, "", "the cluster serves %s; it is set up for as if openshift were True", openshiftGroup)
+		finding.Level, finding.Values = Information, map[string]any{openshiftAsked: "True"}
+		return one(finding)
 	}
 	return nil
 }

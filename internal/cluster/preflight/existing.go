@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,6 +19,9 @@ func Existing(ctx context.Context, client metadata.Interface, objects []Object) 
 	for _, o := range objects {
 		gvk := schema.FromAPIVersionAndKind(o.APIVersion, o.Kind)
 		plural, _ := meta.UnsafeGuessKindToResource(gvk)
+		if strings.HasSuffix(o.Kind, "Constraints") { // a plural already
+			plural.Resource = strings.ToLower(o.Kind)
+		}
 		got, err := at(client, plural, o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
 		if absent(err) != nil {
 			return out, fmt.Errorf("reading %s: %w", o, err)

@@ -28,6 +28,8 @@ type Facts struct {
 	// Workloads are all Deployments, StatefulSets and DaemonSets.
 	Workloads []Workload
 	Webhooks  []Webhook
+	// NvidiaRuntime says that there is a runtime class nvidia.
+	NvidiaRuntime bool
 	// Balancers says that a Service of the cluster has got a load balancer's address.
 	Balancers bool
 	// Namespace is the release namespace, nil when there is none yet; the next four are in it.

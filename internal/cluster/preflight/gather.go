@@ -38,6 +38,7 @@ func Gather(ctx context.Context, kube kubernetes.Interface, s Subject) Facts {
 		{"the autoscaler's status", g.autoscaler},
 		{"workloads", g.workloads},
 		{"services", g.services},
+		{"runtime classes", g.runtimes},
 		{"admission webhooks", g.webhooks},
 		{"the release namespace", g.namespace},
 		{"limits of the release namespace", g.limits},
@@ -121,6 +122,12 @@ func (g *gatherer) pods() error {
 func (g *gatherer) autoscaler() error {
 	_, err := g.kube.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(g.ctx, "cluster-autoscaler-status", metav1.GetOptions{})
 	g.f.Autoscaler = err == nil
+	return absent(err)
+}
+
+func (g *gatherer) runtimes() error {
+	_, err := g.kube.NodeV1().RuntimeClasses().Get(g.ctx, "nvidia", metav1.GetOptions{})
+	g.f.NvidiaRuntime = err == nil
 	return absent(err)
 }
 

@@ -176,7 +176,7 @@ func TestGather(t *testing.T) {
 		"JobSet unready":  {code: ComponentNotReady, level: Warning, message: "Deployment others/jobset is not ready", fix: "kubectl rollout restart -n others deployment/jobset"},
 		"Kueue":           {code: KueueManagesAll, level: Warning, message: "Deployment others/kueue has manageJobsWithoutQueueName", fix: "kubectl edit configmap kueue-manager-config -n others"},
 		"prometheus":      {code: PrometheusConflict, level: Warning, message: "Deployment others/prom is a Prometheus operator", fix: "installPromOp=False"},
-		"device plugin":   {code: ComponentFound, level: Information, message: "DaemonSet others/nvidia is NVIDIA's device plugin"},
+		"device plugin":   {code: ComponentFound, level: Information, message: "DaemonSet others/nvidia registers nvidia.com/gpu"},
 		"feature labels":  {code: ComponentFound, level: Information, message: "DaemonSet others/nfd is node feature discovery"},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, got, want) })

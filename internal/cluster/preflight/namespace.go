@@ -160,9 +160,11 @@ func checkPullSecret(s Subject, f Facts) []Finding {
 func checkOwnership(s Subject, f Facts) []Finding {
 	var out []Finding
 	var orphans []string
+	plugin := f.foreign(s, registers)
 	for _, o := range f.Existing {
 		switch {
 		case o.Release == s.Release && o.ReleaseNamespace == s.Namespace:
+		case plugin != nil && o.Name == devicePlugin: // left alone, whosoever it is
 		case o.Alive:
 			out = append(out, found(OwnedByAnotherRelease, fmt.Sprintf("helm uninstall %s -n %s; to keep that release and hand over this object: %s", o.Release, o.ReleaseNamespace, adopt(s, o)),
 				"%s exists and cannot be taken over: invalid ownership metadata; annotation validation error: key \"meta.helm.sh/release-name\" must equal %q: current value is %q, a release in namespace %s", o, s.Release, o.Release, o.ReleaseNamespace))

@@ -148,6 +148,8 @@ var checks = []check{
 	{"kueue", false, checkKueue},
 	{"prometheus", false, checkPrometheus},
 	{"device-plugin", false, checkDevicePlugin},
+	{"dcgm-exporter", false, checkExporter},
+	{"nvidia-runtime", false, checkRuntime},
 	{"node-feature-discovery", false, checkFeatureDiscovery},
 	{"openshift", false, checkOpenShift},
 	{"load-balancer", false, checkLoadBalancer},

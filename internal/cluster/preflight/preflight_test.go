@@ -245,14 +245,30 @@ var componentFaults = map[string]fault{
 		PrometheusConflict, Warning, "the cluster has no Prometheus operator to use", updates + "installPromOp=True"},
 	"device plugin found": {func(_ *Subject, f *Facts) {
 		f.Workloads = []Workload{workload("DaemonSet", "kube-system", "nvdp", "nvcr.io/nvidia/k8s-device-plugin:v0.17", true)}
-	}, ComponentFound, Information, "DaemonSet kube-system/nvdp is NVIDIA's device plugin; it is left alone", ""},
+	}, ComponentFound, Information, "DaemonSet kube-system/nvdp registers nvidia.com/gpu; it is left alone", ""},
+	"device plugin in the node": {func(_ *Subject, f *Facts) {
+		f.Nodes[1].Status.Allocatable["nvidia.com/gpu"] = resource.MustParse("8")
+	}, ComponentFound, Information, "node n2 offers nvidia.com/gpu already, by a plugin that is part of the node; it is left alone", ""},
+	"device plugin not ready": {func(_ *Subject, f *Facts) {
+		f.Workloads = []Workload{workload("DaemonSet", "gpu-operator", "nvidia-device-plugin-daemonset", "mirror:5000/x@sha256:0", false)}
+	}, ComponentNotReady, Warning, "DaemonSet gpu-operator/nvidia-device-plugin-daemonset is not ready", "kubectl rollout restart -n gpu-operator daemonset/nvidia-device-plugin-daemonset"},
+	"DCGM exporter found": {func(s *Subject, f *Facts) {
+		s.set("installDcgmExporter=True")
+		f.Workloads = []Workload{workload("DaemonSet", "gpu-operator", "nvidia-dcgm-exporter", "nvcr.io/nvidia/k8s/dcgm-exporter:4.4.2-4.7.0-distroless", true)}
+	}, ComponentFound, Information, "DaemonSet gpu-operator/nvidia-dcgm-exporter is a DCGM exporter; it is left alone", ""},
+	"runtime class": {func(_ *Subject, f *Facts) { f.NvidiaRuntime = true },
+		ComponentFound, Information, "RuntimeClass nvidia is that of NVIDIA's pods; it is left alone", ""},
 	"node feature discovery found": {func(_ *Subject, f *Facts) {
 		f.Workloads = []Workload{workload("DaemonSet", "nfd", "worker", "registry.k8s.io/nfd/node-feature-discovery:v0.17", true)}
 	}, ComponentFound, Information, "DaemonSet nfd/worker is node feature discovery; it is left alone", ""},
 	"OpenShift asked for": {func(s *Subject, _ *Facts) { s.set("openshift=True") },
 		OpenShiftNotFound, Error, "the cluster serves no security.openshift.io", updates + "openshift=False"},
 	"OpenShift found": {func(_ *Subject, f *Facts) { f.Groups[openshiftGroup] = []string{"v1"} },
-		OpenShiftFound, Warning, "without openshift=True its pods may be refused", updates + "openshift=True"},
+		OpenShiftFound, Information, "it is set up for as if openshift were True", ""},
+	"OpenShift refused": {func(s *Subject, f *Facts) {
+		s.set("openshift=False")
+		f.Groups[openshiftGroup] = []string{"v1"}
+	}, OpenShiftFound, Warning, "openshift is False: its pods may be refused", updates + "openshift=True"},
 }
 
 var routerFaults = map[string]fault{
@@ -389,7 +405,7 @@ func TestNothingFound(t *testing.T) {
 // TestAdopted: what is found is used, and the chart does not bring another.
 func TestAdopted(t *testing.T) {
 	s, f := subject(), healthy()
-	for _, name := range []string{"JobSet found", "Prometheus operator found", "device plugin found", "node feature discovery found"} {
+	for _, name := range []string{"JobSet found", "Prometheus operator found", "device plugin found", "node feature discovery found", "DCGM exporter found", "OpenShift found"} {
 		before := f.Workloads
 		componentFaults[name].make(&s, &f)
 		f.Workloads = append(before, f.Workloads...)
@@ -400,10 +416,65 @@ func TestAdopted(t *testing.T) {
 			got[name] = value
 		}
 	}
-	for _, name := range []string{"installJobSet", "installPromOp", "installNvidiaDevicePlugin", "installNfd"} {
+	for _, name := range []string{"installJobSet", "installPromOp", "installNvidiaDevicePlugin", "installNfd", "installDcgmExporter"} {
 		if got[name] != "False" {
 			t.Errorf("%s is %v", name, got[name])
 		}
+	}
+	if got["openshift"] != "True" {
+		t.Errorf("openshift is %v", got["openshift"])
+	}
+}
+
+// TestRegisters: device plugins are known by image, name or label; those of other resources and other kinds are not meant.
+func TestRegisters(t *testing.T) {
+	labelled := func(key, value string) Workload {
+		return Workload{Kind: "DaemonSet", Name: "x", Images: []string{"mirror.example/y@sha256:0"}, Labels: map[string]string{key: value}}
+	}
+	for name, c := range map[string]struct {
+		workload Workload
+		want     bool
+	}{
+		"NVIDIA's chart":        {workload("DaemonSet", "nvdp", "nvdp-nvidia-device-plugin", "nvcr.io/nvidia/k8s-device-plugin:v0.17.4", true), true},
+		"NVIDIA's operator":     {labelled("app", "nvidia-device-plugin-daemonset"), true},
+		"NVIDIA's manifest":     {labelled("name", "nvidia-device-plugin-ds"), true},
+		"its chart's label":     {labelled("app.kubernetes.io/name", "nvidia-device-plugin"), true},
+		"Azure's mirror":        {workload("DaemonSet", "gpu", "dp", "mcr.microsoft.com/oss/v2/nvidia/k8s-device-plugin:v0.17.1", true), true},
+		"Google's":              {workload("DaemonSet", "kube-system", "gke", "gcr.io/gke-release/nvidia-gpu-device-plugin@sha256:0", true), true},
+		"Google's by its label": {labelled("k8s-app", "nvidia-gpu-device-plugin"), true},
+		"HAMi":                  {workload("DaemonSet", "kube-system", "hami-device-plugin", "projecthami/hami:v2.7.0", true), true},
+		"AMD's":                 {workload("DaemonSet", "kube-system", "amdgpu", "rocm/k8s-device-plugin:1.31", true), false},
+		"a Deployment":          {workload("Deployment", "kube-system", "hami-scheduler", "projecthami/hami:v2.7.0", true), false},
+		"another DaemonSet":     {workload("DaemonSet", "gpu-operator", "nvidia-dcgm-exporter", "nvcr.io/nvidia/k8s/dcgm-exporter:4", true), false},
+	} {
+		if got := registers(c.workload); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestDevicePluginOfTheSameName: NVIDIA's manifest in the release namespace is no leftover of a former installation.
+func TestDevicePluginOfTheSameName(t *testing.T) {
+	s, f := subject(), healthy()
+	f.Workloads = []Workload{workload("DaemonSet", "azureml", devicePlugin, "nvcr.io/nvidia/k8s-device-plugin:v0.17.4", true)}
+	for _, release := range []string{"", "other"} {
+		f.Existing = []Object{{Kind: "DaemonSet", Namespace: "azureml", Name: devicePlugin, Release: release, ReleaseNamespace: "azureml", Alive: release != ""}}
+		if got := checkOwnership(s, f); len(got) > 0 {
+			t.Errorf("of release %q: found %v", release, got)
+		}
+	}
+}
+
+// TestOwnDevicePlugin: what the extension installed is not another's, also when the GPUs that it registered are seen.
+func TestOwnDevicePlugin(t *testing.T) {
+	s, f := subject(), healthy()
+	s.Phase = PreUpgrade
+	own := workload("DaemonSet", "azureml", "nvidia-device-plugin-daemonset", "nvcr.io/nvidia/k8s-device-plugin:v0.17.4", true)
+	own.Release = "arcml"
+	f.Workloads = []Workload{own}
+	f.Nodes[0].Status.Allocatable["nvidia.com/gpu"] = resource.MustParse("1")
+	if got := checkDevicePlugin(s, f); len(got) > 0 {
+		t.Errorf("found %v", got)
 	}
 }
 

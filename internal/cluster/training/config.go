@@ -37,6 +37,8 @@ type Config struct {
 	CustomCA string
 	// BlobMounts tells that nodes have the CSI driver, so that inputs and outputs can be mounted.
 	BlobMounts bool
+	// NamespaceUsers leaves users of pods to the cluster, which has ranges for each namespace (OpenShift).
+	NamespaceUsers bool
 	// Workers is how many jobs are reconciled at once; default 8.
 	Workers int
 	// Clock tells the time; default time.Now.

@@ -54,14 +54,17 @@ func renderPod(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg C
 }
 
 func renderInit(it instanceType, cfg Config) corev1.Container {
-	yes, no, nobody := true, false, int64(65532)
+	yes, no, nobody := true, false, new(int64(65532))
+	if cfg.NamespaceUsers {
+		nobody = nil
+	}
 	return corev1.Container{
 		Name: initContainer, Image: cfg.RuntimeImage, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:      []string{cfg.RuntimePath, "install", path.Join(commonruntime.BinDir, "fairlead-runtime")},
 		Resources:    it.spec.Resources, // the same as the main container's, so that quotas count the pod once
 		VolumeMounts: []corev1.VolumeMount{{Name: "bin", MountPath: commonruntime.BinDir}},
 		SecurityContext: &corev1.SecurityContext{
-			RunAsNonRoot: &yes, RunAsUser: &nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+			RunAsNonRoot: &yes, RunAsUser: nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}

@@ -26,6 +26,26 @@ func testConfig(t *testing.T) Config {
 	return cfg
 }
 
+// TestNamespaceUsers: on OpenShift no pod of a job asks for a user; the namespace's range decides.
+func TestNamespaceUsers(t *testing.T) {
+	for _, leave := range []bool{false, true} {
+		cfg := testConfig(t)
+		cfg.NamespaceUsers = leave
+		template, err := renderPod(aJob(), *defaultType(), surroundings{}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := template.Spec
+		asks := spec.SecurityContext.RunAsUser != nil
+		for _, c := range append(spec.InitContainers, spec.Containers...) {
+			asks = asks || c.SecurityContext.RunAsUser != nil
+		}
+		if asks == leave {
+			t.Errorf("namespace users %v: a user is asked for: %v", leave, asks)
+		}
+	}
+}
+
 func TestRenderGolden(t *testing.T) {
 	tests := map[string]struct {
 		job    *v1alpha1.AmlJob
