@@ -5,8 +5,12 @@ package commonruntime
 
 import "fmt"
 
-// Version is the document version this package describes; a runtime refuses any other.
-const Version = "2"
+// Versions of the document; a runtime refuses any other.
+const (
+	Version = "2"
+	// VersionDatastores is of a job with inputs or outputs below DatastoreBase, which earlier runtimes do not know.
+	VersionDatastores = "3"
+)
 
 // Paths inside a job's container.
 const (
@@ -79,6 +83,9 @@ type JobSpec struct {
 	// BlobBase is the URL prefix of the control plane's blob front. URLs below it are read with the run token;
 	// any other https URL is fetched without credentials.
 	BlobBase string `json:"blobBase"`
+	// DatastoreBase is the URL prefix of datastores whose bytes lie elsewhere, in a store that speaks S3. Requests of S3 to URLs below
+	// it, sent with the run token and without body, are answered with a redirect to where they are to be made. Empty: none is used.
+	DatastoreBase string `json:"datastoreBase,omitempty"`
 	// Distribution says how processes are started; nil means one process per pod.
 	Distribution *Distribution `json:"distribution,omitempty"`
 	// TimeoutSeconds ends the command (SIGTERM, then SIGKILL after 30 s); 0 means never.

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/authz"
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
 	"fairlead.dev/fairlead/internal/controlplane/clusterconnect"
+	"fairlead.dev/fairlead/internal/controlplane/datastores"
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/history"
@@ -38,6 +39,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/sync"
 	"fairlead.dev/fairlead/internal/controlplane/types"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -149,8 +151,10 @@ func (p *plane) wire(tenantID, ca string) error {
 		return err
 	}
 	authenticate := func(r *http.Request) (resource.Principal, error) { return server.Authenticate(p.issuer.Verify, r) }
+	may := blobs.NewAuthorizer(p.store, p.authz.Check, nil)
 	p.front = blobs.New(blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate,
-		Authorize: blobs.NewAuthorizer(p.store, p.authz.Check, nil).Authorize, Clock: time.Now, Log: p.log})
+		Authorize: may.Authorize, Clock: time.Now, Log: p.log})
+	elsewhere := datastores.New(datastores.Config{Store: p.store, Authenticate: authenticate, Authorize: may.AuthorizeDatastore, Open: keys.open, Clock: time.Now, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check}
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
@@ -164,7 +168,7 @@ func (p *plane) wire(tenantID, ca string) error {
 		Logs: p.logs, Public: p.issuer.Register,
 		Ready: func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
-			blobs.PathPrefix: p.front.Handler(), link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
+			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
 			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},

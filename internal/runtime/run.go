@@ -96,7 +96,7 @@ func (r *run) open() error {
 		hc = httpClient(private)
 	}
 	r.blobs, err = blobclient.New(blobclient.Config{
-		Base: r.spec.BlobBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.token,
+		Base: r.spec.BlobBase, Datastores: r.spec.DatastoreBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.token,
 		OnRetry: func(err error, wait time.Duration) {
 			r.log.Warn("trying again", "after", wait.Round(time.Millisecond), "error", err)
 		},

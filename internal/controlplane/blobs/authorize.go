@@ -23,11 +23,7 @@ func Split(address string) (account, container, name string, ok bool) {
 	if err != nil {
 		return "", "", "", false
 	}
-	at := strings.Index(u.EscapedPath(), PathPrefix)
-	if at < 0 {
-		return "", "", "", false
-	}
-	n, err := parsePath(strings.TrimSuffix(u.EscapedPath()[at:], "/"))
+	n, err := parsePath(strings.TrimSuffix(u.EscapedPath(), "/"))
 	return n.account, n.container, n.name, err == nil
 }
 
@@ -53,6 +49,11 @@ func (a *Authorizer) Authorize(ctx context.Context, p resource.Principal, accoun
 	if p.Kind == "Run" {
 		return a.authorizeRun(ctx, p, blobName{account, container, name}, write)
 	}
+	return a.authorizeOthers(ctx, p, account, write)
+}
+
+// authorizeOthers asks for a role on the workspace that an account belongs to.
+func (a *Authorizer) authorizeOthers(ctx context.Context, p resource.Principal, account string, write bool) error {
 	if p.Kind == "Agent" || p.Kind == "Extension" {
 		return Refusef("a token of kind %s does not reach blobs", p.Kind)
 	}
@@ -71,29 +72,18 @@ func (a *Authorizer) Authorize(ctx context.Context, p resource.Principal, accoun
 }
 
 func (a *Authorizer) authorizeRun(ctx context.Context, p resource.Principal, n blobName, write bool) error {
-	rec, err := a.store.Get(ctx, p.Scope)
-	if errors.Is(err, store.ErrNotFound) {
-		return Refusef("run %s does not exist any more", p.Scope)
-	}
-	if err != nil {
-		return fmt.Errorf("reading run %s: %w", p.Scope, err)
-	}
-	state, err := runstate.Decode(rec)
+	name, state, err := a.run(ctx, p)
 	if err != nil {
 		return err
 	}
-	if state.JobID == "" || p.ID != runstate.PrincipalID(rec.Key, state.JobID) {
-		return Refusef("the token is of another run that had the name %s and was deleted", rec.Name)
-	}
-	own, _, _, ok := Split(state.Spec.Artifacts)
-	if !ok || own != n.account {
-		return Refusef("run %s reads account %s only, not %s", rec.Name, own, n.account)
+	if own := accountOf(state); own == "" || own != n.account {
+		return Refusef("run %s reads account %s only, not %s", name, own, n.account)
 	}
 	if !write {
 		return nil
 	}
-	if end := state.RecordedAt; !end.IsZero() && a.clock().Sub(end) >= writesAfterEnd {
-		return Refusef("run %s ended at %s; it can write until %s after that", rec.Name, end.Format(time.RFC3339), writesAfterEnd)
+	if err := a.stillWrites(name, state); err != nil {
+		return err
 	}
 	folders := []string{state.Spec.Artifacts}
 	for _, o := range state.Spec.Outputs {
@@ -104,7 +94,39 @@ func (a *Authorizer) authorizeRun(ctx context.Context, p resource.Principal, n b
 			return nil
 		}
 	}
-	return Refusef("run %s writes only below its artifacts and its declared outputs, not to %s", rec.Name, n)
+	return Refusef("run %s writes only below its artifacts and its declared outputs, not to %s", name, n)
+}
+
+// run is the run that a token is of.
+func (a *Authorizer) run(ctx context.Context, p resource.Principal) (name string, state runstate.State, err error) {
+	rec, err := a.store.Get(ctx, p.Scope)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", state, Refusef("run %s does not exist any more", p.Scope)
+	}
+	if err != nil {
+		return "", state, fmt.Errorf("reading run %s: %w", p.Scope, err)
+	}
+	if state, err = runstate.Decode(rec); err != nil {
+		return "", state, err
+	}
+	if state.JobID == "" || p.ID != runstate.PrincipalID(rec.Key, state.JobID) {
+		return "", state, Refusef("the token is of another run that had the name %s and was deleted", rec.Name)
+	}
+	return rec.Name, state, nil
+}
+
+// accountOf is the account of a run's workspace; "" if its state does not say.
+func accountOf(state runstate.State) string {
+	account, _, _, _ := Split(state.Spec.Artifacts)
+	return account
+}
+
+// stillWrites refuses a run that ended some time ago.
+func (a *Authorizer) stillWrites(name string, state runstate.State) error {
+	if end := state.RecordedAt; !end.IsZero() && a.clock().Sub(end) >= writesAfterEnd {
+		return Refusef("run %s ended at %s; it can write until %s after that", name, end.Format(time.RFC3339), writesAfterEnd)
+	}
+	return nil
 }
 
 // within reports whether n is the blob at an address or one below it; never a whole container.

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
@@ -30,7 +31,12 @@ func TestAuthorizer(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	state := runstate.State{JobID: jobID, Spec: commonruntime.JobSpec{Artifacts: "https://x/blob/" + account + "/azureml/ExperimentRun/dcid.run1",
 		Outputs: map[string]commonruntime.Output{"model": {URL: "https://x/blob/" + account + "/azureml-blobstore-1/azureml/run1/model"},
-			"whole": {URL: "https://x/blob/" + account + "/whole-container"}}}}
+			"whole": {URL: "https://x/blob/" + account + "/whole-container"},
+			"lake":  {URL: "https://x/datastores/" + account + "/lake/out/1"},
+			// What looks like an address of a blob further down is none.
+			"odd": {URL: "https://x/datastores/" + account + "/lake/blob/" + account + "/azureml/ExperimentRun/dcid.other"}},
+		Inputs: map[string]commonruntime.Input{"set": {URL: "https://x/datastores/" + account + "/lake/set"}, "pond": {URL: "https://x/datastores/" + account + "/pond"},
+			"other": {URL: "https://x/datastores/fl000000000000/lake/set"}}}}
 	ended := state
 	ended.RecordedAt = now.Add(-time.Hour)
 	err = st.Update(ctx, func(tx store.Tx) error {
@@ -71,6 +77,7 @@ func TestAuthorizer(t *testing.T) {
 		"run writes its output":        {run, account, "azureml-blobstore-1", "azureml/run1/model/m.pkl", true, ""},
 		"run writes an output file":    {run, account, "azureml-blobstore-1", "azureml/run1/model", true, ""},
 		"run writes undeclared":        {run, account, "azureml-blobstore-1", "azureml/run1/other", true, "writes only below"},
+		"run writes another run's":     {run, account, "azureml", "ExperimentRun/dcid.other/x", true, "writes only below"},
 		"run writes a whole container": {run, account, "whole-container", "x", true, "writes only below"},
 		"run that is gone":             {resource.Principal{Kind: "Run", Scope: ws + "/jobs/run2"}, account, "azureml", "x", false, "does not exist any more"},
 		"ended run reads":              {endedRun, account, "azureml", "x", false, ""},
@@ -90,6 +97,39 @@ func TestAuthorizer(t *testing.T) {
 			case c.refusal == "" && err != nil:
 				t.Error(err)
 			case c.refusal != "" && (err == nil || !strings.Contains(err.Error(), c.refusal)):
+				t.Errorf("err %v, want %q", err, c.refusal)
+			}
+		})
+	}
+	at := func(datastore, path string) dataaddress.Address {
+		return dataaddress.Address{Account: account, Datastore: datastore, Path: path}
+	}
+	for name, c := range map[string]struct {
+		p       resource.Principal
+		at      dataaddress.Address
+		write   bool
+		refusal string
+	}{
+		"run reads its input":            {run, at("lake", "set/a"), false, ""},
+		"run reads an input that is all": {run, at("pond", "a/b"), false, ""},
+		"run reads beside its input":     {run, at("lake", "set2"), false, "reads only its declared inputs"},
+		"run lists all":                  {run, at("lake", ""), false, "reads only its declared inputs"},
+		"run writes its input":           {run, at("lake", "set/a"), true, "writes only to its declared outputs"},
+		"run writes its output":          {run, at("lake", "out/1/m"), true, ""},
+		"run reads its output":           {run, at("lake", "out/1/m"), false, ""},
+		"run writes beside its output":   {run, at("lake", "out/10"), true, "writes only to its declared outputs"},
+		"run reads another account":      {run, dataaddress.Address{Account: "fl000000000000", Datastore: "lake", Path: "set/a"}, false, "of account " + account + " only"},
+		"ended run writes":               {endedRun, at("lake", "out/1/m"), true, "ended at"},
+		"ended run reads":                {endedRun, at("lake", "out/1/m"), false, ""},
+		"earlier run of the name":        {earlier, at("lake", "set/a"), false, "of another run"},
+		"agent":                          {resource.Principal{Kind: "Agent", Scope: "/c"}, at("lake", "set/a"), false, "does not reach blobs"},
+		"reader reads":                   {user("read"), at("lake", "x"), false, ""},
+		"reader writes":                  {user("read"), at("lake", "x"), true, "no role"},
+		"writer writes":                  {user("both"), at("lake", "x"), true, ""},
+	} {
+		t.Run("datastore: "+name, func(t *testing.T) {
+			err := a.AuthorizeDatastore(ctx, c.p, c.at, c.write)
+			if (err == nil) != (c.refusal == "") || err != nil && !strings.Contains(err.Error(), c.refusal) {
 				t.Errorf("err %v, want %q", err, c.refusal)
 			}
 		})

@@ -16,6 +16,12 @@ import (
 // SASTTL is how long a SAS from listSecrets or startPendingUpload opens its container: long enough for a big upload.
 const SASTTL = 12 * time.Hour
 
+// Types of datastores.
+const (
+	typeAzureBlob = "AzureBlob"
+	typeS3        = "S3"
+)
+
 var containerRule = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 
 func datastore(d Deps) *resource.Type {
@@ -50,7 +56,7 @@ func datastore(d Deps) *resource.Type {
 // newDatastore is a datastore of the workspace's own account.
 func newDatastore(d Deps, id arm.ID, account string) machinelearning.DatastoreProperties {
 	return machinelearning.DatastoreProperties{
-		Tags: map[string]string{}, Properties: map[string]string{}, DatastoreType: "AzureBlob", AccountName: account,
+		Tags: map[string]string{}, Properties: map[string]string{}, DatastoreType: typeAzureBlob, AccountName: account,
 		Endpoint: d.host(), Protocol: "https", Credentials: &machinelearning.DatastoreCredentials{CredentialsType: "Sas"},
 		ServiceDataAccessAuthIdentity: "None", SubscriptionID: id.Subscription, ResourceGroup: id.ResourceGroup,
 	}
@@ -65,11 +71,15 @@ func admitDatastore(ctx context.Context, d Deps, p *resource.Put) error {
 	if err != nil {
 		return err
 	}
-	var given machinelearning.DatastoreProperties
-	if err := decode(props, &given); err != nil {
+	typ, err := datastoreType(props, old)
+	if err != nil {
 		return err
 	}
-	if _, err := enum("properties.datastoreType", given.DatastoreType, "AzureBlob"); err != nil {
+	if typ == typeS3 {
+		return d.admitS3(p, props, old)
+	}
+	var given machinelearning.DatastoreProperties
+	if err := decode(props, &given); err != nil {
 		return err
 	}
 	account, err := getAccount(ctx, p.Tx, p.ID)
@@ -97,8 +107,28 @@ func admitDatastore(ctx context.Context, d Deps, p *resource.Put) error {
 	return overlay(props, ds) // credentials that were sent are not kept: the service makes its own
 }
 
-// listSecrets answers with a SAS for the datastore's container.
+// datastoreType reads the type of a datastore, which stays.
+func datastoreType(props, old map[string]any) (string, error) {
+	const at = "properties.datastoreType"
+	var given struct{ DatastoreType string }
+	if err := decode(props, &given); err != nil {
+		return "", err
+	}
+	typ, err := enum(at, given.DatastoreType, typeAzureBlob, typeS3)
+	if err != nil {
+		return "", err
+	}
+	if was, ok := old["datastoreType"].(string); ok && was != typ {
+		return "", arm.Invalid(at, "%s cannot be changed from %q to %q; make another datastore.", at, was, typ)
+	}
+	return typ, nil
+}
+
+// listSecrets answers with a SAS for the datastore's container, or with the key of a bucket.
 func (d Deps) listSecrets(_ context.Context, a *resource.Call) (any, error) {
+	if field(a.Record, "datastoreType") == typeS3 {
+		return d.listS3Secrets(a.Record)
+	}
 	var ds machinelearning.DatastoreProperties
 	if err := unmarshalProperties(a.Record, &ds); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
@@ -59,10 +60,26 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if st.Spec.Outputs, err = d.resolveOutputs(ctx, r, ws, j); err != nil {
 		return st, err
 	}
+	d.useDatastores(&st.Spec)
 	if st.Spec.Environment, err = d.environmentVariables(ws, wsRec, run, j); err != nil {
 		return st, err
 	}
 	return st, setSizes(&st, j)
+}
+
+// useDatastores tells the runtime about datastores elsewhere, if the job has any. One that does not know of them refuses the document.
+func (d Deps) useDatastores(spec *commonruntime.JobSpec) {
+	base := d.PublicURL + dataaddress.Prefix
+	uses := false
+	for _, in := range spec.Inputs {
+		uses = uses || strings.HasPrefix(in.URL, base)
+	}
+	for _, out := range spec.Outputs {
+		uses = uses || strings.HasPrefix(out.URL, base)
+	}
+	if uses {
+		spec.Version, spec.DatastoreBase = commonruntime.VersionDatastores, base
+	}
 }
 
 // runFolder chooses where a new run keeps its files, and notes it in the state when it is not the run's name.

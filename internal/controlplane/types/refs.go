@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
@@ -28,7 +29,7 @@ func (d Deps) resolveURI(ctx context.Context, r store.Reader, ws arm.ID, target,
 	case uri.JobOutput:
 		return d.jobOutputURL(ctx, r, ws, target, ref)
 	case uri.HTTPS:
-		account, _, _, own := d.ownURL(ref.URL)
+		account, own := d.ownAccount(ref.URL)
 		if !own {
 			return ref.URL, nil
 		}
@@ -51,6 +52,10 @@ func (d Deps) datastoreURL(ctx context.Context, r store.Reader, ws arm.ID, targe
 	if err != nil {
 		return "", fmt.Errorf("reading datastore %s: %w", name, err)
 	}
+	if field(rec, "datastoreType") == typeS3 {
+		account, err := getAccount(ctx, r, ws)
+		return dataaddress.Address{Account: account, Datastore: rec.Name, Path: path}.Under(d.PublicURL), err
+	}
 	var ds machinelearning.DatastoreProperties
 	if err := unmarshalProperties(rec, &ds); err != nil {
 		return "", err
@@ -72,7 +77,7 @@ func (d Deps) jobOutputURL(ctx context.Context, r store.Reader, ws arm.ID, targe
 	}
 	if out, named := j.Outputs[ref.Output]; named && out != nil {
 		base, err := d.resolveURI(ctx, r, ws, target, out.URI)
-		return joinURL(base, ref.Path, d, err)
+		return joinURL(base, ref.Path, err)
 	}
 	if !strings.EqualFold(ref.Output, "artifacts") && !strings.EqualFold(ref.Output, "default") {
 		return "", arm.Invalid(target, "%s names output %q, which job %s does not have; it has %s.", target, ref.Output, ref.Name, oneOf(keys(j.Outputs), "artifacts"))
@@ -89,22 +94,12 @@ func (d Deps) jobOutputURL(ctx context.Context, r store.Reader, ws arm.ID, targe
 	return d.Blobs.URL(account, ArtifactContainer, path), err
 }
 
-// joinURL puts a path below the address of a folder in the blob front.
-func joinURL(base, path string, d Deps, err error) (string, error) {
+// joinURL puts a path below the address of a folder.
+func joinURL(base, path string, err error) (string, error) {
 	if err != nil || path == "" {
 		return base, err
 	}
-	account, container, name, own := d.ownURL(base)
-	if !own {
-		return "", fmt.Errorf("output %q is not in the blob front", base)
-	}
-	root := d.Blobs.URL(account, container, "")
-	full := strings.TrimSuffix(root, "/")
-	if name != "" {
-		full += "/" + name // already escaped
-	}
-	_, _, escaped, _ := d.ownURL(d.Blobs.URL(account, container, path))
-	return full + "/" + escaped, nil
+	return base + "/" + dataaddress.Escape(path), nil
 }
 
 // findAsset looks an asset's version up. types are the collections to look in when the reference does not say.

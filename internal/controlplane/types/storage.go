@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 )
 
 // Default datastores of a workspace.
@@ -81,4 +82,16 @@ func (d Deps) ownURL(u string) (account, container, name string, ok bool) {
 	account, rest, _ = strings.Cut(rest, "/")
 	container, name, _ = strings.Cut(rest, "/")
 	return account, container, strings.TrimSuffix(name, "/"), account != "" && container != ""
+}
+
+// ownAccount is the account that an address of the control plane is in, be it of a blob or of a datastore elsewhere.
+func (d Deps) ownAccount(u string) (account string, ok bool) {
+	if account, _, _, ok = d.ownURL(u); ok {
+		return account, true
+	}
+	if !strings.HasPrefix(u, d.PublicURL+dataaddress.Prefix) {
+		return "", false
+	}
+	at, ok := dataaddress.Split(u)
+	return at.Account, ok
 }

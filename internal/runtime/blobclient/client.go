@@ -1,5 +1,6 @@
 // Package blobclient is the client side of the control plane's blob front (a subset of the Azure Blob REST interface):
-// block blobs, append blobs with a position condition, ranges and listing, with retries that outlast an outage.
+// block blobs, append blobs with a position condition, ranges and listing, with retries that outlast an outage. URLs of datastores
+// whose bytes lie elsewhere are read and written by the same methods, but speak S3, by addresses that the control plane signs.
 package blobclient
 
 import (
@@ -24,6 +25,8 @@ const apiVersion = "2021-12-02"
 type Config struct {
 	// Base is the URL prefix of the blob front without trailing slash; only URLs below it get the token.
 	Base string
+	// Datastores is the URL prefix of datastores that speak S3; "" means that there are none.
+	Datastores string
 	// HTTP sends the requests; nil means a client that follows no redirects.
 	HTTP *http.Client
 	// Token returns the bearer token; it is asked for each attempt, so that a renewed token is picked up. Nil sends none.
@@ -40,7 +43,10 @@ type Config struct {
 }
 
 // Client reads and writes blobs. It is safe for concurrent use.
-type Client struct{ cfg Config }
+type Client struct {
+	cfg    Config
+	signed *signed
+}
 
 // New returns a client for the blob front at cfg.Base.
 func New(cfg Config) (*Client, error) {
@@ -48,7 +54,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, fmt.Errorf("blob front %q is no http or https URL", cfg.Base)
 	}
-	cfg.Base = strings.TrimRight(cfg.Base, "/")
+	cfg.Base, cfg.Datastores = strings.TrimRight(cfg.Base, "/"), strings.TrimRight(cfg.Datastores, "/")
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{}
 	}
@@ -69,11 +75,13 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{cfg: cfg}, nil
+	return &Client{cfg: cfg, signed: newSigned()}, nil
 }
 
-// Owns reports whether a URL is below the blob front, and so gets the token.
-func (c *Client) Owns(rawURL string) bool { return strings.HasPrefix(rawURL, c.cfg.Base+"/") }
+// Owns reports whether a URL is below the blob front, or of a datastore, and so gets the token.
+func (c *Client) Owns(rawURL string) bool {
+	return strings.HasPrefix(rawURL, c.cfg.Base+"/") || c.s3(rawURL)
+}
 
 // Properties are what the store knows of a blob.
 type Properties struct {
@@ -90,10 +98,17 @@ type Properties struct {
 func (c *Client) Head(ctx context.Context, blob string) (Properties, error) {
 	var p Properties
 	err := c.do(ctx, request{method: http.MethodHead, url: blob, want: http.StatusOK}, func(r *http.Response) error {
-		p = properties(r)
+		p = c.properties(blob, r)
 		return nil
 	})
 	return p, err
+}
+
+func (c *Client) properties(blob string, r *http.Response) Properties {
+	if c.s3(blob) {
+		return s3Properties(r)
+	}
+	return properties(r)
 }
 
 func properties(r *http.Response) Properties {
@@ -106,11 +121,16 @@ func properties(r *http.Response) Properties {
 		p.MD5 = b
 	}
 	if r.StatusCode == http.StatusPartialContent {
-		if _, total, ok := strings.Cut(r.Header.Get("Content-Range"), "/"); ok {
-			p.Size, _ = strconv.ParseInt(total, 10, 64)
-		}
+		p.Size = totalSize(r)
 	}
 	return p
+}
+
+// totalSize is the size of what an answer holds a range of.
+func totalSize(r *http.Response) int64 {
+	_, total, _ := strings.Cut(r.Header.Get("Content-Range"), "/")
+	size, _ := strconv.ParseInt(total, 10, 64)
+	return size
 }
 
 // ReadSmall returns a blob of at most limit bytes.
@@ -139,6 +159,9 @@ func (c *Client) Create(ctx context.Context, blob string, content []byte) error 
 // Put writes a whole block blob with its MD5.
 func (c *Client) Put(ctx context.Context, blob string, content []byte) error {
 	sum := md5.Sum(content)
+	if c.s3(blob) {
+		return c.do(ctx, s3Put(blob, content, sum), nil)
+	}
 	return c.do(ctx, request{method: http.MethodPut, url: blob, body: content, want: http.StatusCreated, header: map[string]string{
 		"x-ms-blob-type": "BlockBlob", "Content-MD5": base64.StdEncoding.EncodeToString(sum[:]),
 		"x-ms-blob-content-type": "application/octet-stream",
@@ -167,7 +190,11 @@ func (c *Client) Append(ctx context.Context, blob string, pos int64, p []byte) e
 
 // Delete removes a blob; one that is not there is removed already.
 func (c *Client) Delete(ctx context.Context, blob string) error {
-	return c.do(ctx, request{method: http.MethodDelete, url: blob, want: http.StatusAccepted, also: http.StatusNotFound}, nil)
+	want := http.StatusAccepted
+	if c.s3(blob) {
+		want = http.StatusNoContent
+	}
+	return c.do(ctx, request{method: http.MethodDelete, url: blob, want: want, also: http.StatusNotFound}, nil)
 }
 
 type request struct {
@@ -184,26 +211,44 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if q.body != nil {
 		body = bytes.NewReader(q.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, q.method, q.url, body)
+	to := q.url
+	if c.s3(q.url) {
+		var err error
+		if to, err = c.signedURL(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, to, body)
 	if err != nil {
 		return nil, fmt.Errorf("making request: %w", err)
 	}
-	req.Header.Set("x-ms-version", apiVersion)
 	for k, v := range q.header {
 		req.Header.Set(k, v)
 	}
-	if c.cfg.Token != nil && c.Owns(q.url) {
-		tok, err := c.cfg.Token()
-		if err != nil {
-			return nil, retryable{fmt.Errorf("reading run token: %w", err)}
+	if to == q.url {
+		req.Header.Set("x-ms-version", apiVersion)
+		if err := c.authorize(req); err != nil {
+			return nil, err
 		}
-		req.Header.Set("Authorization", "Bearer "+tok)
 	}
 	resp, err := c.cfg.HTTP.Do(req)
 	if err != nil {
 		return nil, retryable{redactError(err)}
 	}
 	return resp, nil
+}
+
+// authorize adds the token to a request to the control plane.
+func (c *Client) authorize(req *http.Request) error {
+	if c.cfg.Token == nil || !c.Owns(req.URL.String()) {
+		return nil
+	}
+	tok, err := c.cfg.Token()
+	if err != nil {
+		return retryable{fmt.Errorf("reading run token: %w", err)}
+	}
+	req.Header.Set("Authorization", "Bearer "+tok)
+	return nil
 }
 
 func withQuery(rawURL, key, value string) string {

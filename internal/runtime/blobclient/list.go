@@ -33,6 +33,9 @@ const maxListPage = 32 << 20
 
 // List calls fn for every blob below a folder's URL, page by page.
 func (c *Client) List(ctx context.Context, folder string, fn func(Blob) error) error {
+	if c.s3(folder) {
+		return c.listS3(ctx, folder, fn)
+	}
 	container, prefix, err := c.split(folder)
 	if err != nil {
 		return err
@@ -60,15 +63,19 @@ func (c *Client) List(ctx context.Context, folder string, fn func(Blob) error) e
 
 // split parts a folder's URL into its container's URL and the prefix of names, which ends with a slash unless empty.
 func (c *Client) split(folder string) (container, prefix string, err error) {
-	rest, ok := strings.CutPrefix(redact(folder), c.cfg.Base+"/")
+	base := c.cfg.Base
+	if c.s3(folder) {
+		base = c.cfg.Datastores
+	}
+	rest, ok := strings.CutPrefix(redact(folder), base+"/")
 	if !ok {
-		return "", "", fmt.Errorf("folder %s is not below the workspace's storage %s; only single files can be read from elsewhere", redact(folder), c.cfg.Base)
+		return "", "", fmt.Errorf("folder %s is not below the workspace's storage %s; only single files can be read from elsewhere", redact(folder), base)
 	}
 	parts := strings.SplitN(strings.TrimRight(rest, "/"), "/", 3)
 	if len(parts) < 2 || parts[0] == "" || parts[1] == "" {
 		return "", "", fmt.Errorf("folder %s names no account and container", redact(folder))
 	}
-	container = c.cfg.Base + "/" + parts[0] + "/" + parts[1]
+	container = base + "/" + parts[0] + "/" + parts[1]
 	if len(parts) == 3 {
 		if prefix, err = url.PathUnescape(parts[2]); err != nil {
 			return "", "", fmt.Errorf("folder %s: %w", redact(folder), err)
@@ -84,18 +91,25 @@ func (c *Client) listPage(ctx context.Context, container, prefix, marker string)
 		u = withQuery(u, "marker", marker)
 	}
 	var page listPage
-	err := c.do(ctx, request{method: http.MethodGet, url: u, want: http.StatusOK}, func(r *http.Response) error {
-		b, err := io.ReadAll(io.LimitReader(r.Body, maxListPage+1))
-		if err != nil {
-			return retryable{fmt.Errorf("reading list: %w", err)}
-		}
-		if len(b) > maxListPage {
-			return fmt.Errorf("listing %s: a page is larger than %d bytes", container, maxListPage)
-		}
+	err := c.readXML(ctx, request{method: http.MethodGet, url: u, want: http.StatusOK}, func(b []byte) (err error) {
 		page, err = parseList(b)
 		return err
 	})
 	return page, err
+}
+
+// readXML gives a whole document to parse.
+func (c *Client) readXML(ctx context.Context, q request, parse func([]byte) error) error {
+	return c.do(ctx, q, func(r *http.Response) error {
+		b, err := io.ReadAll(io.LimitReader(r.Body, maxListPage+1))
+		if err != nil {
+			return retryable{fmt.Errorf("reading answer: %w", err)}
+		}
+		if len(b) > maxListPage {
+			return fmt.Errorf("%s %s: the answer is larger than %d bytes", q.method, redact(q.url), maxListPage)
+		}
+		return parse(b)
+	})
 }
 
 type listPage struct {

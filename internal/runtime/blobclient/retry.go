@@ -109,7 +109,11 @@ func (c *Client) once(ctx context.Context, q request, read func(*http.Response) 
 		_ = resp.Body.Close()
 	}()
 	if resp.StatusCode != q.want && (q.also == 0 || resp.StatusCode != q.also) {
-		return c.retryAfter(resp), statusError(q, resp)
+		err := statusError(q, resp)
+		if err.denied() {
+			c.signed.forget(q)
+		}
+		return c.retryAfter(resp), err
 	}
 	if read == nil {
 		return 0, nil
@@ -162,7 +166,7 @@ func unwrapRetryable(err error) error {
 }
 
 func statusError(q request, resp *http.Response) *StatusError {
-	e := &StatusError{Method: q.method, URL: redact(q.url), Status: resp.StatusCode, Code: resp.Header.Get("x-ms-error-code")}
+	e := &StatusError{Method: q.method, URL: redact(resp.Request.URL.String()), Status: resp.StatusCode, Code: resp.Header.Get("x-ms-error-code")}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	var doc struct{ Code, Message string }
 	if xml.Unmarshal(body, &doc) == nil {

@@ -44,11 +44,19 @@ func (c *Client) Download(ctx context.Context, blob string, f *os.File, size int
 	if size <= rangeSize {
 		return c.downloadWhole(ctx, blob, f, sum)
 	}
+	etag := ""
+	if c.s3(blob) { // a list tells no sum, so all ranges must be of one version
+		p, err := c.Head(ctx, blob)
+		if err != nil {
+			return err
+		}
+		size, sum, etag = p.Size, p.MD5, p.ETag
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(transferStreams)
 	for off := int64(0); off < size; off += rangeSize {
 		g.Go(func() error {
-			return c.DownloadRange(gctx, blob, "", io.NewOffsetWriter(f, off), off, min(rangeSize, size-off))
+			return c.DownloadRange(gctx, blob, etag, io.NewOffsetWriter(f, off), off, min(rangeSize, size-off))
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -72,7 +80,7 @@ func (c *Client) downloadWhole(ctx context.Context, blob string, f *os.File, sum
 			return retryable{fmt.Errorf("reading %s: %d of %d bytes came", redact(blob), n, r.ContentLength)}
 		}
 		want := sum
-		if p := properties(r); p.MD5 != nil {
+		if p := c.properties(blob, r); p.MD5 != nil {
 			want = p.MD5
 		}
 		return checkSum(blob, h, want)
@@ -163,6 +171,9 @@ func (c *Client) UploadIf(ctx context.Context, blob string, f io.ReaderAt, size 
 			return fmt.Errorf("reading file: %w", err)
 		}
 		return c.Put(ctx, blob, buf)
+	}
+	if c.s3(blob) {
+		return c.uploadParts(ctx, blob, f, size, allowed)
 	}
 	pool := sync.Pool{New: func() any { b := make([]byte, blockSize); return &b }}
 	var ids []string

@@ -59,7 +59,7 @@ const maxLength = 2048
 
 // Parse reads a reference. Its errors say what is wrong with s and what would be right.
 func Parse(s string) (Ref, error) {
-	if err := checkText(s); err != nil {
+	if err := CheckText(s); err != nil {
 		return Ref{}, err
 	}
 	low := strings.ToLower(s)
@@ -82,7 +82,8 @@ func Parse(s string) (Ref, error) {
 	return Ref{}, fmt.Errorf("%q is not an address that a cluster can read (a local path has to be uploaded first, as the CLI does); give %s", s, Help)
 }
 
-func checkText(s string) error {
+// CheckText refuses texts that are too long for a reference, are not UTF-8, or have control characters.
+func CheckText(s string) error {
 	if len(s) > maxLength {
 		return fmt.Errorf("is %d bytes long; at most %d are allowed", len(s), maxLength)
 	}

@@ -1,0 +1,40 @@
+package blobs
+
+import (
+	"context"
+
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
+)
+
+// AuthorizeDatastore decides over datastores whose bytes lie elsewhere, which a run may hold credentials of somebody else's
+// store for: it reads no more of them than its inputs and outputs, and writes its outputs. Others are as with blobs.
+func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principal, at dataaddress.Address, write bool) error {
+	if p.Kind != "Run" {
+		return a.authorizeOthers(ctx, p, at.Account, write)
+	}
+	name, state, err := a.run(ctx, p)
+	if err != nil {
+		return err
+	}
+	if own := accountOf(state); own == "" || own != at.Account {
+		return Refusef("run %s reads datastores of account %s only, not of %s", name, own, at.Account)
+	}
+	for _, o := range state.Spec.Outputs {
+		if out, ok := dataaddress.Split(o.URL); ok && out.Path != "" && out.Holds(at) {
+			if write {
+				return a.stillWrites(name, state)
+			}
+			return nil
+		}
+	}
+	if write {
+		return Refusef("run %s writes only to its declared outputs, not to %q of datastore %s", name, at.Path, at.Datastore)
+	}
+	for _, i := range state.Spec.Inputs {
+		if in, ok := dataaddress.Split(i.URL); ok && in.Holds(at) {
+			return nil
+		}
+	}
+	return Refusef("run %s reads only its declared inputs and outputs, not %q of datastore %s", name, at.Path, at.Datastore)
+}
