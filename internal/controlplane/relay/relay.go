@@ -162,16 +162,17 @@ func (h *Hub) remove(in incarnation, s *link.RelaySession) {
 	}
 }
 
-// Connected reports whether a cluster has a live relay on this server.
-func (h *Hub) Connected(cluster string) bool {
+// Count is how many relays of a cluster are connected to this server.
+func (h *Hub) Count(cluster string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	n := 0
 	for in, all := range h.sessions {
-		if in.cluster == cluster && len(all) > 0 {
-			return true
+		if in.cluster == cluster {
+			n += len(all)
 		}
 	}
-	return false
+	return n
 }
 
 // Close ends every session and accepts no more.

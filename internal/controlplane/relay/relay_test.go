@@ -192,7 +192,7 @@ func TestRelayThroughProxyAndOwnCA(t *testing.T) {
 	}()
 	defer func() { cancel(); <-done }()
 	for round := 1; round <= 2; round++ {
-		until(t, func() bool { return h.Connected("/east") })
+		until(t, func() bool { return h.Count("/east") == 1 })
 		if got := open(t, h, "/east"); got != "through" {
 			t.Errorf("reached %q", got)
 		}

@@ -127,7 +127,7 @@ func removeCluster(ctx context.Context, d *resource.Removal, now time.Time) erro
 		return fmt.Errorf("listing extensions of %s: %w", d.Record.Name, err)
 	}
 	for _, ext := range exts { // nobody is left who could uninstall them
-		if err := operation.FinishDeleteAt(ctx, d.Tx, ext, now); err != nil {
+		if err := errors.Join(ReleaseChannel(ctx, d.Tx, ext, now), operation.FinishDeleteAt(ctx, d.Tx, ext, now)); err != nil {
 			return err
 		}
 	}
@@ -136,19 +136,25 @@ func removeCluster(ctx context.Context, d *resource.Removal, now time.Time) erro
 
 // refuseInUse answers 409 when a compute stands on the cluster.
 func refuseInUse(ctx context.Context, r store.Reader, cluster, what string) error {
+	users, err := usersOf(ctx, r, cluster)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	return arm.Errorf(409, "ResourceInUse", "%s is used by %s; detach it first, or delete with forceDelete=true (jobs that run there will fail).",
+		what, strings.Join(users, ", "))
+}
+
+// usersOf names the computes that stand on a cluster, at most five.
+func usersOf(ctx context.Context, r store.Reader, cluster string) ([]string, error) {
 	var users []string
 	err := scan.Each(ctx, r, store.Query{Type: mlType("workspaces/computes"), AnyParent: true}, func(rec store.Record) (bool, error) {
 		if strings.EqualFold(strings.TrimSuffix(field(rec, "resourceId"), "/"), cluster) {
 			id := arm.MustParseID(rec.ID)
 			users = append(users, fmt.Sprintf("compute %s of workspace %s", rec.Name, workspaceOf(id).Name()))
 		}
-		return len(users) < 5, nil
+		return len(users) < maxNamed, nil
 	})
-	if err != nil || len(users) == 0 {
-		return err
-	}
-	return arm.Errorf(409, "ResourceInUse", "%s is used by %s; detach it first, or delete with forceDelete=true (jobs that run there will fail).",
-		what, strings.Join(users, ", "))
+	return users, err
 }
 
 // orphanJobs wakes the job controller for every job that the cluster knows, since the map that names them goes away.

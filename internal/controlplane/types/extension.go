@@ -35,7 +35,13 @@ func extension(d Deps) *resource.Type {
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitExtension(ctx, d, p)
 		},
-		Remove: removeExtension,
+		Remove: func(ctx context.Context, r *resource.Removal) (bool, error) {
+			wait, err := removeExtension(ctx, r)
+			if err != nil || wait {
+				return wait, err
+			}
+			return false, ReleaseChannel(ctx, r.Tx, r.Record, d.Clock())
+		},
 		LogsOf: func(rec store.Record) string { return rec.Parent },
 		Show: func(_ context.Context, _ store.Reader, _ store.Record, body map[string]any) error {
 			if props, ok := body["properties"].(map[string]any); ok {
@@ -51,6 +57,19 @@ type ExtensionInternal struct {
 	// Generation is that of the desired value. It begins at the time of creation in milliseconds, so that what a
 	// cluster still says of an extension of the same name that is gone is never taken for this one.
 	Generation int64 `json:"generation"`
+	// Channel are the Keys of its Relay and its Service Bus namespace.
+	Channel []string `json:"channel,omitempty"`
+}
+
+func extensionInternal(rec *store.Record) (ExtensionInternal, error) {
+	var in ExtensionInternal
+	if rec == nil || len(rec.Internal) == 0 {
+		return in, nil
+	}
+	if err := json.Unmarshal(rec.Internal, &in); err != nil {
+		return in, fmt.Errorf("decoding state of %s: %w", rec.Key, err)
+	}
+	return in, nil
 }
 
 func admitExtension(ctx context.Context, d Deps, p *resource.Put) error {
@@ -198,14 +217,14 @@ func anyMap(in map[string]string) map[string]any {
 
 // desireExtension writes what the cluster shall have, in the transaction of the PUT.
 func desireExtension(ctx context.Context, d Deps, p *resource.Put, e kubernetesconfiguration.ExtensionProperties, settings, protected map[string]string) error {
-	var in ExtensionInternal
-	if p.Old != nil && len(p.Old.Internal) > 0 {
-		if err := json.Unmarshal(p.Old.Internal, &in); err != nil {
-			return fmt.Errorf("decoding state of %s: %w", p.Old.Key, err)
-		}
+	in, err := extensionInternal(p.Old)
+	if err != nil {
+		return err
 	}
 	in.Generation = max(in.Generation+1, d.Clock().UnixMilli())
-	var err error
+	if in.Channel, err = keepChannel(ctx, d, p, settings, in.Channel); err != nil {
+		return err
+	}
 	if p.Record.Internal, err = json.Marshal(in); err != nil {
 		return fmt.Errorf("encoding state of %s: %w", p.ID.Key(), err)
 	}

@@ -41,7 +41,10 @@ func location(ctx context.Context, p *resource.Put) error {
 const defaultLocation = "local"
 
 // workspaceOf is the id of the workspace that a resource is in.
-func workspaceOf(id arm.ID) arm.ID {
+func workspaceOf(id arm.ID) arm.ID { return topLevel(id) }
+
+// topLevel is the id of the resource in a group that a resource is in, or is.
+func topLevel(id arm.ID) arm.ID {
 	seg := id.Segments[0]
 	return arm.ID{Subscription: id.Subscription, ResourceGroup: id.ResourceGroup,
 		Segments: []arm.Segment{{Namespace: seg.Namespace, Types: seg.Types[:1], Names: seg.Names[:1]}}}

@@ -20,6 +20,8 @@ const (
 	nsConfig     = "Microsoft.KubernetesConfiguration"
 	nsML         = "Microsoft.MachineLearningServices"
 	nsIdentity   = "Microsoft.ManagedIdentity"
+	// nsContainerService is that of managed clusters.
+	nsContainerService = "Microsoft.ContainerService"
 )
 
 // Blobs is the blob front.
@@ -30,7 +32,7 @@ type Blobs interface {
 	SAS(account, container, prefix, perms string, ttl time.Duration) string
 }
 
-// Deps is what the types and their controllers need of the rest of the control plane. All fields but NewID are required.
+// Deps is what the types and their controllers need of the rest of the control plane. All fields but NewID and Relays are required.
 type Deps struct {
 	Store store.Store
 	Clock func() time.Time
@@ -48,6 +50,8 @@ type Deps struct {
 	Blobs         Blobs
 	// Authorize is the role check of an action on the Key of a resource; a refusal is an *arm.Error with status 403. Nil refuses all.
 	Authorize func(ctx context.Context, p resource.Principal, action, scopeKey string) error
+	// Relays is how many relays of a cluster, by its Key, are connected to this server; nil is none.
+	Relays func(cluster string) int
 	// NewID makes a random GUID; nil is uuid.NewString.
 	NewID func() string
 }
@@ -75,6 +79,7 @@ func All(d Deps) []*resource.Type {
 		connectedCluster(d), extension(d),
 		workspace(d), compute(d), datastore(d), job(d),
 	}
+	ts = append(ts, channel(d)...)
 	ts = append(ts, code(d)...)
 	ts = append(ts, environment(d)...)
 	ts = append(ts, model(d)...)

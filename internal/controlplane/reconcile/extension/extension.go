@@ -137,6 +137,9 @@ func (c *Controller) apply(ctx context.Context, rec store.Record, in input, out 
 			if err := tx.DeleteObserved(ctx, rec.Parent, link.PrefixExtension+strings.ToLower(rec.Name)); err != nil {
 				return err
 			}
+			if err := types.ReleaseChannel(ctx, tx, rec, in.now); err != nil {
+				return err
+			}
 			return operation.FinishDeleteAt(ctx, tx, rec, in.now)
 		}
 		body, changed, err := merge(rec, out)
