@@ -11,7 +11,6 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
-	"fairlead.dev/fairlead/internal/client"
 )
 
 func (a *app) assetDownload(k assetKind) *cobra.Command {
@@ -53,10 +52,10 @@ func (a *app) assetDownload(k assetKind) *cobra.Command {
 var jobOutputPath = regexp.MustCompile(`^azureml://jobs/([^/]+)/outputs/([^/]+)(?:/paths/(.*))?$`)
 
 // locate opens the container in which an asset's files are, and gives their prefix.
-func (s *session) locate(ctx context.Context, ws arm.ID, asset map[string]any, k assetKind) (*client.Container, string, error) {
+func (s *session) locate(ctx context.Context, ws arm.ID, asset map[string]any, k assetKind) (files, string, error) {
 	uri := text(asset, "properties", k.uri)
 	if ds, prefix, ok := splitDatastore(uri); ok {
-		c, err := s.datastoreContainer(ctx, ws, ds)
+		c, err := s.datastore(ctx, ws, ds)
 		return c, prefix, err
 	}
 	if m := jobOutputPath.FindStringSubmatch(uri); m != nil {
@@ -72,7 +71,7 @@ func (s *session) locate(ctx context.Context, ws arm.ID, asset map[string]any, k
 }
 
 // locateOutput finds a job's artifacts or named output.
-func (s *session) locateOutput(ctx context.Context, ws arm.ID, job, output, rest string) (*client.Container, string, error) {
+func (s *session) locateOutput(ctx context.Context, ws arm.ID, job, output, rest string) (files, string, error) {
 	path, err := child(ws, "jobs", job)
 	if err != nil {
 		return nil, "", err
@@ -85,7 +84,7 @@ func (s *session) locateOutput(ctx context.Context, ws arm.ID, job, output, rest
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := s.datastoreContainer(ctx, ws, ds)
+	c, err := s.datastore(ctx, ws, ds)
 	return c, strings.Trim(prefix+"/"+rest, "/"), err
 }
 

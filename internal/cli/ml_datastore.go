@@ -4,11 +4,13 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/cli/spec"
 )
 
 var datastoreKind = kind{
 	api: apiML, shape: datastoreShape, one: childOf("datastores", "datastore"), many: childrenOf("datastores"),
-	columns: cols("Name=name", "Type=type", "Container=container_name", "Account=account_name", "Default=is_default"),
+	columns: cols("Name=name", "Type=type", "Container=container_name||bucket_name", "Account=account_name||endpoint", "Default=is_default"),
 	show:    help{"Show a datastore", "  fairlead ml datastore show -n workspaceblobstore -g G -w W"},
 	list:    help{"List datastores", "  fairlead ml datastore list -g G -w W -o table"},
 }
@@ -56,12 +58,24 @@ func (a *app) runDatastoreCreate(ctx context.Context, f datastoreCreateFlags) er
 	if err != nil {
 		return err
 	}
+	props := blobProperties(d)
+	if d.Type == "s3" {
+		props = s3Properties(d)
+	}
+	got, err := s.put(ctx, path, apiML, map[string]any{"properties": props}, false)
+	if err != nil {
+		return err
+	}
+	return a.print(datastoreShape(got), datastoreKind.columns...)
+}
+
+func blobProperties(d *spec.Datastore) map[string]any {
 	credentials := map[string]any{"credentialsType": "None"}
 	switch {
 	case d.AccountKey != "":
-		credentials = map[string]any{"credentialsType": "AccountKey", "secrets": map[string]any{"secretsType": "AccountKey", "key": d.AccountKey}}
+		credentials = withSecrets("AccountKey", map[string]any{"key": d.AccountKey})
 	case d.SAS != "":
-		credentials = map[string]any{"credentialsType": "Sas", "secrets": map[string]any{"secretsType": "Sas", "sasToken": d.SAS}}
+		credentials = withSecrets("Sas", map[string]any{"sasToken": d.SAS})
 	}
 	props := map[string]any{
 		"datastoreType": "AzureBlob", "accountName": d.Account, "containerName": d.Container, "description": d.Description,
@@ -70,9 +84,23 @@ func (a *app) runDatastoreCreate(ctx context.Context, f datastoreCreateFlags) er
 	if d.Endpoint != "" {
 		props["endpoint"] = d.Endpoint
 	}
-	got, err := s.put(ctx, path, apiML, map[string]any{"properties": props}, false)
-	if err != nil {
-		return err
+	return props
+}
+
+func s3Properties(d *spec.Datastore) map[string]any {
+	credentials := map[string]any{"credentialsType": "None"}
+	if d.AccessKeyID != "" {
+		credentials = withSecrets("AccessKey", map[string]any{"secretAccessKey": d.SecretAccessKey})
+		credentials["accessKeyId"] = d.AccessKeyID
 	}
-	return a.print(datastoreShape(got), datastoreKind.columns...)
+	return map[string]any{
+		"datastoreType": "S3", "bucketName": d.Bucket, "endpoint": d.Endpoint, "region": d.Region, "prefix": d.Prefix,
+		"description": d.Description, "tags": orEmpty(d.Tags), "credentials": credentials,
+	}
+}
+
+// withSecrets is a datastore's credentials of a type with their secret part.
+func withSecrets(typ string, secrets map[string]any) map[string]any {
+	secrets["secretsType"] = typ
+	return map[string]any{"credentialsType": typ, "secrets": secrets}
 }

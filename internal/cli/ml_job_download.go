@@ -94,7 +94,7 @@ func (a *app) downloadOutput(ctx context.Context, s *session, ws arm.ID, f downl
 	if err != nil {
 		return err
 	}
-	from, err := s.datastoreContainer(ctx, ws, store)
+	from, err := s.datastore(ctx, ws, store)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/cli"
 	"fairlead.dev/fairlead/internal/controlplane"
 	"fairlead.dev/fairlead/internal/testing/certtest"
+	"fairlead.dev/fairlead/internal/testing/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -123,10 +124,14 @@ func TestScripts(t *testing.T) {
 
 // TestControlPlane runs the scripts in testdata/server against a real control plane on SQLite, each with its own.
 func TestControlPlane(t *testing.T) {
+	lake := s3test.Start(t)
+	lake.Bucket(t, "lake")
+	lake.Put(t, "lake", "team/set/deep/a.csv", "1,2,3\n")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("S3", lake.Endpoint)
 			admin, stop, err := startServer(filepath.Join(e.WorkDir, "data"))
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,8 +17,15 @@ import (
 	"fairlead.dev/fairlead/internal/client"
 )
 
-// datastoreContainer opens a datastore's container with a SAS from listSecrets.
-func (s *session) datastoreContainer(ctx context.Context, ws arm.ID, name string) (*client.Container, error) {
+// files is a place for files: a container of the control plane's, or a datastore whose bytes lie elsewhere.
+type files interface {
+	List(ctx context.Context, prefix string) ([]client.Blob, error)
+	Upload(ctx context.Context, name string, r io.ReaderAt, size int64, sent func(int64)) error
+	Download(ctx context.Context, root *os.Root, blob client.Blob, rel string, got func(int64)) error
+}
+
+// datastore opens a datastore: a container with a SAS from listSecrets, or one in S3.
+func (s *session) datastore(ctx context.Context, ws arm.ID, name string) (files, error) {
 	path, err := child(ws, "datastores", name)
 	if err != nil {
 		return nil, err
@@ -25,6 +33,14 @@ func (s *session) datastoreContainer(ctx context.Context, ws arm.ID, name string
 	ds, err := s.get(ctx, path, apiML)
 	if err != nil {
 		return nil, err
+	}
+	if text(ds, "properties", "datastoreType") == "S3" {
+		workspace, err := s.get(ctx, ws.String(), apiML)
+		if err != nil {
+			return nil, err
+		}
+		account := text(workspace, "properties", "storageAccount")
+		return s.Datastore(account[strings.LastIndexByte(account, '/')+1:], name)
 	}
 	res, err := s.Do(ctx, client.Request{Method: http.MethodPost, Path: path + "/listSecrets", Query: url.Values{"api-version": {apiML}}, Body: json.RawMessage("{}")})
 	if err != nil {
@@ -84,7 +100,7 @@ func (a *app) uploadData(ctx context.Context, s *session, ws arm.ID, datastore, 
 			return "", err
 		}
 	}
-	to, err := s.datastoreContainer(ctx, ws, datastore)
+	to, err := s.datastore(ctx, ws, datastore)
 	if err != nil {
 		return "", err
 	}

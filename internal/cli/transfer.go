@@ -21,7 +21,7 @@ import (
 const parallel = 8
 
 // upload sends a snapshot's files below prefix. Files that an earlier, interrupted upload left complete are not sent again.
-func (a *app) upload(ctx context.Context, to *client.Container, snap *snapshot.Snapshot, prefix string) error {
+func (a *app) upload(ctx context.Context, to files, snap *snapshot.Snapshot, prefix string) error {
 	blobs, err := to.List(ctx, prefix+"/")
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func md5Of(r io.Reader) string {
 
 // download fetches every blob below prefix into dir and returns the number of files. A prefix that is itself a blob is
 // fetched as one file.
-func (a *app) download(ctx context.Context, from *client.Container, prefix, dir string) (int, error) {
+func (a *app) download(ctx context.Context, from files, prefix, dir string) (int, error) {
 	prefix = strings.TrimSuffix(prefix, "/")
 	blobs, err := from.List(ctx, prefix)
 	if err != nil {

@@ -94,31 +94,6 @@ func (doc *Document) asset(types ...string) (*Asset, error) {
 	return a, d.err()
 }
 
-// Datastore is a place for data. Type is azure_blob.
-type Datastore struct {
-	Name, Type, Description                string
-	Account, Container, Endpoint, Protocol string
-	AccountKey, SAS                        string
-	Tags                                   map[string]string
-}
-
-// Datastore gives a document the meaning of a datastore.
-func (doc *Document) Datastore() (*Datastore, error) {
-	s, d := &Datastore{}, &decoder{file: doc.file}
-	d.object(doc.root, "", fields{
-		"$schema": text(new(string)), "name": text(&s.Name), "type": choice(&s.Type, "azure_blob"), "description": text(&s.Description),
-		"account_name": text(&s.Account), "container_name": text(&s.Container), "endpoint": text(&s.Endpoint),
-		"protocol": choice(&s.Protocol, "https"), "tags": stringMap(&s.Tags),
-		"credentials": object(func() fields {
-			return fields{"account_key": text(&s.AccountKey), "sas_token": text(&s.SAS)}
-		}),
-	})
-	d.need(doc, "name", s.Name, "the datastore's name (or --name)")
-	d.need(doc, "type", s.Type, "azure_blob")
-	d.need(doc, "container_name", s.Container, "the container")
-	return s, d.err()
-}
-
 // Compute is an attached compute. Type is kubernetes.
 type Compute struct {
 	Name, Type, Description, ResourceID, Namespace, Location string

@@ -141,6 +141,9 @@ func checkEndpoint(ds *machinelearning.S3DatastoreProperties) error {
 	ds.Endpoint = strings.TrimSuffix(ds.Endpoint, "/")
 	u, err := url.Parse(ds.Endpoint)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		if err == nil {
+			ds.Endpoint = u.Redacted()
+		}
 		return arm.Invalid("properties.endpoint", "properties.endpoint is %q; it must be http[s]://host[:port] alone, as pods reach it. The bucket goes to properties.bucketName, keys to properties.credentials.", ds.Endpoint)
 	}
 	return nil
