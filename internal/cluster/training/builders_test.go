@@ -14,6 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 const testID = "0123456789abcdef0123456789abcdef"
@@ -71,9 +72,9 @@ func began(second int) func(*v1alpha1.AmlJob) {
 	return func(j *v1alpha1.AmlJob) { s := at(second); j.Status.StartTime = &s }
 }
 
-func gpuType() *instanceType {
+func gpuType() *workload.InstanceType {
 	q := resource.MustParse
-	return &instanceType{name: "gpu", spec: v1alpha1.InstanceTypeSpec{
+	return &workload.InstanceType{Name: "gpu", Spec: v1alpha1.InstanceTypeSpec{
 		NodeSelector: map[string]string{"pool": "gpu"},
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{"cpu": q("4"), "memory": q("8Gi")},
@@ -81,8 +82,8 @@ func gpuType() *instanceType {
 		}}}
 }
 
-func defaultType() *instanceType {
-	return &instanceType{name: v1alpha1.DefaultInstanceType, spec: v1alpha1.ImplicitDefault()}
+func defaultType() *workload.InstanceType {
+	return &workload.InstanceType{Name: v1alpha1.DefaultInstanceType, Spec: v1alpha1.ImplicitDefault()}
 }
 
 func aJobSet(edit ...func(*jobset.JobSet)) *jobset.JobSet {

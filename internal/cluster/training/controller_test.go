@@ -237,7 +237,7 @@ func TestController(t *testing.T) {
 		id := jobID(3)
 		s.job(id, typed("gpu"))
 		s.state(id, StateQueued, ReasonUnknownInstanceType)
-		it := &v1alpha1.InstanceType{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}, Spec: gpuType().spec}
+		it := &v1alpha1.InstanceType{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}, Spec: gpuType().Spec}
 		s.must(s.c.Create(t.Context(), it))
 		if n := s.jobSet(id).Spec.ReplicatedJobs[0].Template.Spec.Template.Spec.NodeSelector["pool"]; n != "gpu" {
 			t.Errorf("node selector %q", n)

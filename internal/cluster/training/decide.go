@@ -14,13 +14,14 @@ import (
 	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // world is what decide looks at.
 type world struct {
 	job *v1alpha1.AmlJob
 	// itype is nil when the job's instance type does not exist.
-	itype *instanceType
+	itype *workload.InstanceType
 	// around is read only before the job is started.
 	around surroundings
 	// jobSet is nil when there is none, as the API server itself says.
@@ -119,8 +120,8 @@ func (w world) begin(d *decision) {
 			instanceTypeName(w.job)))
 		return
 	}
-	if w.itype.conflict != "" {
-		w.explain(d, ReasonUnschedulable, w.itype.conflict)
+	if w.itype.Conflict != "" {
+		w.explain(d, ReasonUnschedulable, w.itype.Conflict)
 		return
 	}
 	if w.around.invalid != "" {

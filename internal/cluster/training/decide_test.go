@@ -281,7 +281,7 @@ func TestOddTexts(t *testing.T) {
 	w := world{job: aJob(), itype: gpuType(), jobSet: aJobSet(has(jobset.JobSetFailed)), now: t0}
 	for _, s := range []string{"", "Insufficient ", "1 Insufficient cpu, 2 Too many pods.", "\x00\xff", `{"phase":1}`, `{"phase":"Running","exitCode":1e99}`,
 		`{"phase":"Running","exitCode":-1,"code":"\u0000"}`, "[]", "null", strings.Repeat("{", 5000)} {
-		if msg := w.unschedulable(s); !strings.HasSuffix(msg, s) {
+		if msg := w.itype.Unschedulable(s, w.job.Spec.Job.InstanceCount); !strings.HasSuffix(msg, s) {
 			t.Errorf("%q lacks the scheduler's text %q", msg, s)
 		}
 		p := aPod(0, ended(1, "Error", 9, nil))

@@ -14,6 +14,7 @@ import (
 	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // observe reads all that decide looks at; world.job is nil when there is nothing to decide.
@@ -28,7 +29,7 @@ func (r *reconciler) observe(ctx context.Context, key types.NamespacedName) (wor
 	}
 	w.job = &job
 	var err error
-	if w.itype, err = r.instanceType(ctx, instanceTypeName(&job)); err != nil {
+	if w.itype, err = workload.Read(ctx, r.client, instanceTypeName(&job), r.cfg.NodeSelector); err != nil {
 		return w, err
 	}
 	if w.jobSet, err = r.jobSet(ctx, key, job.Status.JobSetCreated || job.Spec.Job.Cancel); err != nil {
@@ -57,20 +58,6 @@ func (r *reconciler) observe(ctx context.Context, key types.NamespacedName) (wor
 		return w, err
 	}
 	return w, r.events(ctx, &w)
-}
-
-func (r *reconciler) instanceType(ctx context.Context, name string) (*instanceType, error) {
-	var it v1alpha1.InstanceType
-	err := r.client.Get(ctx, types.NamespacedName{Name: name}, &it)
-	switch {
-	case err == nil:
-		return (&instanceType{name: name, spec: it.Spec}).on(r.cfg.NodeSelector), nil
-	case apierrors.IsNotFound(err) && name == v1alpha1.DefaultInstanceType:
-		return (&instanceType{name: name, spec: v1alpha1.ImplicitDefault()}).on(r.cfg.NodeSelector), nil
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	}
-	return nil, fmt.Errorf("reading instance type %q: %w", name, err)
 }
 
 // jobSet reads from the cache, and asks the API server when the cache lacks a JobSet and the job would end for that: the cache may be
@@ -129,4 +116,12 @@ const (
 
 func startsSlowly(p corev1.Pod, now time.Time) bool {
 	return p.Status.Phase == corev1.PodPending && p.Spec.NodeName != "" && now.Sub(p.CreationTimestamp.Time) > slowStart
+}
+
+// instanceTypeName is the type that a job names, or the default.
+func instanceTypeName(job *v1alpha1.AmlJob) string {
+	if n := job.Spec.Job.InstanceType; n != "" {
+		return n
+	}
+	return v1alpha1.DefaultInstanceType
 }

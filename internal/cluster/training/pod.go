@@ -15,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 	"fairlead.dev/fairlead/internal/runtime/podenv"
 )
 
@@ -25,7 +26,7 @@ const graceSeconds = 60
 const defaultShm = "2Gi"
 
 // renderPod is the template of a job's pods: an init container that brings the runtime, and the user's image running it.
-func renderPod(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) (corev1.PodTemplateSpec, error) {
+func renderPod(job *v1alpha1.AmlJob, it workload.InstanceType, around surroundings, cfg Config) (corev1.PodTemplateSpec, error) {
 	volumes, err := renderVolumes(job)
 	if err != nil {
 		return corev1.PodTemplateSpec{}, err
@@ -42,7 +43,7 @@ func renderPod(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg C
 			AutomountServiceAccountToken:  &no,
 			EnableServiceLinks:            &no,
 			TerminationGracePeriodSeconds: &grace,
-			NodeSelector:                  it.spec.NodeSelector,
+			NodeSelector:                  it.Spec.NodeSelector,
 			Tolerations:                   tolerations(job, it, cfg.NodeLostAfter),
 			ImagePullSecrets:              around.pullSecrets,
 			SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
@@ -53,7 +54,7 @@ func renderPod(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg C
 	}, nil
 }
 
-func renderInit(it instanceType, cfg Config) corev1.Container {
+func renderInit(it workload.InstanceType, cfg Config) corev1.Container {
 	yes, no, nobody := true, false, new(int64(65532))
 	if cfg.NamespaceUsers {
 		nobody = nil
@@ -61,7 +62,7 @@ func renderInit(it instanceType, cfg Config) corev1.Container {
 	return corev1.Container{
 		Name: initContainer, Image: cfg.RuntimeImage, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:      []string{cfg.RuntimePath, "install", path.Join(commonruntime.BinDir, "fairlead-runtime")},
-		Resources:    it.spec.Resources, // the same as the main container's, so that quotas count the pod once
+		Resources:    it.Spec.Resources, // the same as the main container's, so that quotas count the pod once
 		VolumeMounts: []corev1.VolumeMount{{Name: "bin", MountPath: commonruntime.BinDir}},
 		SecurityContext: &corev1.SecurityContext{
 			RunAsNonRoot: &yes, RunAsUser: nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
@@ -70,13 +71,13 @@ func renderInit(it instanceType, cfg Config) corev1.Container {
 	}
 }
 
-func renderMain(job *v1alpha1.AmlJob, it instanceType, around surroundings, proxy map[string]string) corev1.Container {
+func renderMain(job *v1alpha1.AmlJob, it workload.InstanceType, around surroundings, proxy map[string]string) corev1.Container {
 	no := false
 	return corev1.Container{
 		Name: mainContainer, Image: job.Spec.Job.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:   []string{path.Join(commonruntime.BinDir, "fairlead-runtime"), "run"},
 		Env:       renderEnv(job, it, proxy),
-		Resources: it.spec.Resources,
+		Resources: it.Spec.Resources,
 		Ports:     []corev1.ContainerPort{{Name: "log", ContainerPort: commonruntime.LogPort, Protocol: corev1.ProtocolTCP}},
 		VolumeMounts: append([]corev1.VolumeMount{
 			{Name: "bin", MountPath: commonruntime.BinDir, ReadOnly: true},
@@ -96,7 +97,7 @@ func renderMain(job *v1alpha1.AmlJob, it instanceType, around surroundings, prox
 	}
 }
 
-func renderEnv(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) []corev1.EnvVar {
+func renderEnv(job *v1alpha1.AmlJob, it workload.InstanceType, proxy map[string]string) []corev1.EnvVar {
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
 	}
@@ -110,7 +111,7 @@ func renderEnv(job *v1alpha1.AmlJob, it instanceType, proxy map[string]string) [
 		field("POD_IP", "status.podIP"),
 		field("NODE_NAME", "spec.nodeName"),
 		{Name: "AML_JOB_ID", Value: job.Name},
-		{Name: "AMLARC_NUM_GPU_PER_WORKER", Value: strconv.FormatInt(it.gpus(), 10)},
+		{Name: "AMLARC_NUM_GPU_PER_WORKER", Value: strconv.FormatInt(it.GPUs(), 10)},
 		{Name: podenv.NodeCount, Value: n},
 	}
 	for _, name := range slices.Sorted(maps.Keys(proxy)) {
@@ -143,17 +144,7 @@ func renderVolumes(job *v1alpha1.AmlJob) ([]corev1.Volume, error) {
 	}, nil
 }
 
-// tolerations are the instance type's, those of the reference's fixed taints, and how long a node may be away.
-func tolerations(job *v1alpha1.AmlJob, it instanceType, lostAfter time.Duration) []corev1.Toleration {
-	taints := map[string]string{"ml.azure.com/amlarc": "true", "ml.azure.com/amlarc-workload": "true"}
-	for _, key := range []string{"ml.azure.com/resource-group", "ml.azure.com/workspace", "ml.azure.com/compute"} {
-		if v := job.Labels[key]; v != "" {
-			taints[key] = v
-		}
-	}
-	out := slices.Clone(it.spec.Tolerations)
-	for _, key := range slices.Sorted(maps.Keys(taints)) {
-		out = append(out, corev1.Toleration{Key: key, Operator: corev1.TolerationOpEqual, Value: taints[key]})
-	}
-	return append(out, lostTolerations(it.spec.Tolerations, lostAfter)...)
+// tolerations are those of the instance type and the reference's taints, and how long a node may be away.
+func tolerations(job *v1alpha1.AmlJob, it workload.InstanceType, lostAfter time.Duration) []corev1.Toleration {
+	return append(it.Tolerations(job.Labels), lostTolerations(it.Spec.Tolerations, lostAfter)...)
 }

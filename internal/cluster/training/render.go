@@ -17,10 +17,11 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // render makes all objects of a job in the order in which they are created, the JobSet last.
-func render(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) ([]client.Object, error) {
+func render(job *v1alpha1.AmlJob, it workload.InstanceType, around surroundings, cfg Config) ([]client.Object, error) {
 	js, err := renderJobSet(job, it, around, cfg)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func jobLabels(job *v1alpha1.AmlJob) map[string]string {
 }
 
 // podLabels adds the labels that the reference puts on a job's pods; those that tell whose job it is are the AmlJob's.
-func podLabels(job *v1alpha1.AmlJob, it instanceType) map[string]string {
+func podLabels(job *v1alpha1.AmlJob, it workload.InstanceType) map[string]string {
 	l := map[string]string{
 		"ml.azure.com/billing-category": "azureml-training",
 		"ml.azure.com/scrape-metrics":   "true",
@@ -59,7 +60,7 @@ func podLabels(job *v1alpha1.AmlJob, it instanceType) map[string]string {
 		"jobRole":                       workerJob,
 		"jobScale":                      "regular",
 		"jobsource":                     "aml",
-		"gpu-request":                   strconv.FormatInt(it.gpus(), 10),
+		"gpu-request":                   strconv.FormatInt(it.GPUs(), 10),
 		"controller":                    "aml-operator",
 		"userName":                      "amluser",
 		"vcName":                        "amldefaultvc",
@@ -123,7 +124,7 @@ func renderNetworkPolicy(job *v1alpha1.AmlJob, cfg Config) *networkingv1.Network
 
 // renderJobSet makes the gang. A command is never run again because it failed; only a pod that Kubernetes took away
 // (DisruptionTarget) starts the whole gang anew, up to maxRestarts times.
-func renderJobSet(job *v1alpha1.AmlJob, it instanceType, around surroundings, cfg Config) (*jobset.JobSet, error) {
+func renderJobSet(job *v1alpha1.AmlJob, it workload.InstanceType, around surroundings, cfg Config) (*jobset.JobSet, error) {
 	spec := job.Spec.Job
 	if spec.InstanceCount < 1 {
 		return nil, fmt.Errorf("instanceCount is %d; it must be 1 or more", spec.InstanceCount)

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -49,16 +50,16 @@ func TestNamespaceUsers(t *testing.T) {
 func TestRenderGolden(t *testing.T) {
 	tests := map[string]struct {
 		job    *v1alpha1.AmlJob
-		it     *instanceType
+		it     *workload.InstanceType
 		around surroundings
 	}{
 		"single": {aJob(), defaultType(), surroundings{}},
 		"gang": {aJob(gangOf(3), restarts(2), typed("gpu"), func(j *v1alpha1.AmlJob) {
 			j.Spec.Job.ShmSize = "512Mi"
 			j.Labels["ml.azure.com/resource-group"] = "rg1"
-		}), func() *instanceType {
+		}), func() *workload.InstanceType {
 			it := gpuType()
-			it.spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
+			it.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
 			return it
 		}(), surroundings{mounts: []mount{{"data", "/mnt/data", false}, {"base", "/mnt/base", true}}, pullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}}},
 	}

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // The label and annotation of claims that every pod of a job in their namespace gets.
@@ -41,29 +41,8 @@ func (r *reconciler) surroundings(ctx context.Context, namespace string) (surrou
 	}
 	s.mounts, s.invalid = mounts(claims.Items)
 	var err error
-	s.pullSecrets, err = r.pullSecrets(ctx, namespace)
+	s.pullSecrets, err = workload.PullSecrets(ctx, r.live, namespace, r.cfg.PullSecret)
 	return s, err
-}
-
-// pullSecrets are the extension's own and those of the namespace's default account. Kubernetes adds the latter only to pods that
-// name none.
-func (r *reconciler) pullSecrets(ctx context.Context, namespace string) ([]corev1.LocalObjectReference, error) {
-	if r.cfg.PullSecret == "" {
-		return nil, nil
-	}
-	own := corev1.LocalObjectReference{Name: r.cfg.PullSecret}
-	var account corev1.ServiceAccount
-	err := r.live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "default"}, &account)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("reading service account default of namespace %s: %w", namespace, err)
-	}
-	out := []corev1.LocalObjectReference{own}
-	for _, s := range account.ImagePullSecrets {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out, nil
 }
 
 // reserved folders are the runtime's and the kernel's.

@@ -42,11 +42,11 @@ func TestMounts(t *testing.T) {
 }
 
 func TestNodeSelectors(t *testing.T) {
-	both := gpuType().on(map[string]string{"zone": "a", "pool": "gpu"})
-	if diff := cmp.Diff(map[string]string{"zone": "a", "pool": "gpu"}, both.spec.NodeSelector); diff != "" || both.conflict != "" {
-		t.Errorf("conflict %q; selector (-want +got):\n%s", both.conflict, diff)
+	both := gpuType().On(map[string]string{"zone": "a", "pool": "gpu"})
+	if diff := cmp.Diff(map[string]string{"zone": "a", "pool": "gpu"}, both.Spec.NodeSelector); diff != "" || both.Conflict != "" {
+		t.Errorf("conflict %q; selector (-want +got):\n%s", both.Conflict, diff)
 	}
-	d := decide(world{job: aJob(), itype: gpuType().on(map[string]string{"pool": "cpu"})})
+	d := decide(world{job: aJob(), itype: gpuType().On(map[string]string{"pool": "cpu"})})
 	if d.action != actNone || d.status.Reason != ReasonUnschedulable || !strings.Contains(d.status.Message, "pool=gpu") || !strings.Contains(d.status.Message, "pool=cpu") {
 		t.Errorf("decision %+v", d)
 	}

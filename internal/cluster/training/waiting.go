@@ -3,15 +3,14 @@ package training
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // gangState is where a gang is as a whole: as far as its hindmost pod.
@@ -163,7 +162,7 @@ func (w world) unscheduled(p corev1.Pod) gangState {
 			continue
 		}
 		if c.Reason == corev1.PodReasonUnschedulable {
-			return gangState{state: StateQueued, reason: ReasonUnschedulable, message: w.unschedulable(c.Message)}
+			return gangState{state: StateQueued, reason: ReasonUnschedulable, message: w.itype.Unschedulable(c.Message, w.job.Spec.Job.InstanceCount)}
 		}
 		if c.Message != "" {
 			return gangState{state: StateQueued, reason: ReasonPodPending, message: c.Message}
@@ -171,49 +170,6 @@ func (w world) unscheduled(p corev1.Pod) gangState {
 	}
 	return gangState{state: StateQueued, reason: ReasonPodPending, message: fmt.Sprintf("pod %s waits for the scheduler", p.Name)}
 }
-
-var insufficient = regexp.MustCompile(`(?:Insufficient ([A-Za-z0-9_./-]*[A-Za-z0-9])|(Too many pods))`)
-
-// unschedulable turns the scheduler's text into what is lacking, how much is asked for and by which instance type.
-func (w world) unschedulable(text string) string {
-	lacking := lackingResources(text)
-	var why []string
-	if len(lacking) > 0 {
-		why = append(why, "no node has enough free "+strings.Join(lacking, " and "))
-	}
-	if strings.Contains(text, "node affinity/selector") && w.itype != nil && len(w.itype.spec.NodeSelector) > 0 {
-		why = append(why, fmt.Sprintf("nodes lack the labels %s", metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: w.itype.spec.NodeSelector})))
-	}
-	if strings.Contains(text, "untolerated taint") {
-		why = append(why, "nodes have taints that the instance type does not tolerate")
-	}
-	if strings.HasPrefix(text, "no nodes available") {
-		why = append(why, "the cluster has no nodes")
-	}
-	if len(why) == 0 {
-		why = append(why, "no node can run the pod")
-	}
-	msg := strings.Join(why, "; ")
-	if w.itype != nil {
-		msg += fmt.Sprintf(". Instance type %s asks for %s for each of %d pod(s)", w.itype.name, w.itype.asks(), w.job.Spec.Job.InstanceCount)
-	}
-	return msg + ". Free or add nodes, or choose another instance type. Scheduler: " + text
-}
-
-func lackingResources(text string) []string {
-	var out []string
-	for _, m := range insufficient.FindAllStringSubmatch(text, -1) {
-		if name := cmp.Or(m[1], "pod slots"); !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// pullReasons are the kubelet's words for an image that cannot be had.
-var pullReasons = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
-	"RegistryUnavailable", "SignatureValidationFailed"}
 
 // containerWaits tells of a container that cannot be started as things are.
 func (w world) containerWaits(p corev1.Pod) (gangState, bool) {
@@ -223,45 +179,15 @@ func (w world) containerWaits(p corev1.Pod) (gangState, bool) {
 			continue
 		}
 		switch {
-		case slices.Contains(pullReasons, wait.Reason):
+		case slices.Contains(workload.PullReasons, wait.Reason):
 			return gangState{state: StateQueued, reason: ReasonImagePull, message: fmt.Sprintf("image %s cannot be pulled on node %s (%s): %s. %s",
-				imageOf(p, cs), p.Spec.NodeName, wait.Reason, cmp.Or(wait.Message, "the node gave no details"), pullAdvice(p, wait.Message))}, true
+				workload.ImageOf(p, cs), p.Spec.NodeName, wait.Reason, cmp.Or(wait.Message, "the node gave no details"), workload.PullAdvice(p, wait.Message, "submit the job again"))}, true
 		case wait.Reason == "CreateContainerConfigError" || wait.Reason == "CreateContainerError" || wait.Reason == "RunContainerError":
 			return gangState{state: StateQueued, reason: ReasonContainerConfig, message: fmt.Sprintf(
 				"container %s of pod %s cannot be made (%s): %s", cs.Name, p.Name, wait.Reason, wait.Message)}, true
 		}
 	}
 	return gangState{}, false
-}
-
-// noEntry is what container runtimes say when a registry wants to know who asks, or refuses who does.
-var noEntry = regexp.MustCompile(`(?i)\b40[13]\b|unauthorized|authorization failed|access denied|no basic auth|forbidden`)
-
-// pullAdvice says what to do about an image that cannot be had.
-func pullAdvice(p corev1.Pod, text string) string {
-	if !noEntry.MatchString(text) {
-		return "Check the image's name and tag, and that the cluster may read the registry; it is tried again"
-	}
-	if len(p.Spec.ImagePullSecrets) == 0 {
-		return fmt.Sprintf("The registry asks for credentials and the pod has none: make a Secret of type kubernetes.io/dockerconfigjson in namespace %s, name it in imagePullSecrets of the namespace's service account default, and submit the job again",
-			p.Namespace)
-	}
-	names := make([]string, len(p.Spec.ImagePullSecrets))
-	for i, s := range p.Spec.ImagePullSecrets {
-		names[i] = s.Name
-	}
-	return fmt.Sprintf("The registry refuses the credentials of Secret %s in namespace %s, or there are none of that name: mend them and it is tried again, or check the image's name",
-		strings.Join(names, ", "), p.Namespace)
-}
-
-// imageOf is the image as the pod's spec names it; the kubelet's status may hold another form of it.
-func imageOf(p corev1.Pod, cs corev1.ContainerStatus) string {
-	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
-		if c.Name == cs.Name {
-			return c.Image
-		}
-	}
-	return cs.Image
 }
 
 // missing says why there are fewer pods than wanted, from the newest warning about the Job or JobSet.
