@@ -69,6 +69,7 @@ var Table = []Setting{
 	{Name: "hostDevicePlugin.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "hostDevicePlugin.resources", Help: resourcesHelp},
 	{Name: "csiBlobNode.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "csiBlobNode.resources", Help: resourcesHelp},
 	{Name: "amloperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "amloperator.resources", Help: resourcesHelp},
+	{Name: "inferenceOperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "inferenceOperator.resources", Help: resourcesHelp},
 	{Name: "frameworkcontroller.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "frameworkcontroller.resources", Help: resourcesHelp},
 	{Name: "metricsController.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "metricsController.resources", Help: resourcesHelp},
 	{Name: "kubeStateMetrics.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "kubeStateMetrics.resources", Help: resourcesHelp},

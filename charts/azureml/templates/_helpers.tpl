@@ -58,6 +58,16 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /* Flags of operators that make pods of users' images, a YAML list. */ -}}
+{{- define "azureml.podArgs" -}}
+{{- $args := list (printf "--runtime-image=%s" (required "image.runtime is required: the image that holds fairlead-runtime" .Values.image.runtime)) "--blob-mounts" }}
+{{- if include "azureml.on" .Values.openshift }}{{ $args = append $args "--namespace-users" }}{{ end }}
+{{- with .Values.image.pullSecret }}{{ $args = append $args (printf "--image-pull-secret=%s" .) }}{{ end }}
+{{- range $key, $value := .Values.nodeSelector }}{{ $args = append $args (printf "--node-selector=%s=%s" $key (toString $value)) }}{{ end }}
+{{- with .Values.proxy.cert }}{{ $args = append $args (printf "--custom-ca=%s" (trim .)) }}{{ end }}
+{{- toYaml $args }}
+{{- end }}
+
 {{- /* ServiceAccount and Deployment of a component of the agent's binary:
        (dict "root" $ "name" "gateway" "command" "gateway" "link" true "args" (list …) "resources" …). */ -}}
 {{- define "azureml.component" -}}

@@ -85,6 +85,20 @@
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [create]}
 {{- end }}
 
+{{- define "azureml.inferenceOperatorRules" -}}
+- {apiGroups: [amlarc.azureml.com], resources: [onlinedeployments, instancetypes], verbs: [get, list, watch]}
+- {apiGroups: [amlarc.azureml.com], resources: [onlinedeployments/status], verbs: [get, update, patch]}
+- {apiGroups: [amlarc.azureml.com], resources: [onlinedeployments/finalizers], verbs: [update]}
+# What it writes is limited to objects of deployments by an admission policy (inference-operator.yaml).
+- {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch, create, patch]}
+- {apiGroups: [""], resources: [services], verbs: [get, list, watch, create, patch]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch, create, patch]}
+- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch]}
+- {apiGroups: [""], resources: [pods], verbs: [list, watch]}
+- {apiGroups: [""], resources: [events], verbs: [list]}
+- {apiGroups: [""], resources: [serviceaccounts], verbs: [get]}
+{{- end }}
+
 {{- define "azureml.frameworkcontrollerRules" -}}
 - {apiGroups: [""], resources: [events], verbs: [create, patch, update, watch]}
 - {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}

@@ -80,6 +80,18 @@ func fileToken(path string) func(context.Context) (string, error) {
 	}
 }
 
+// ProxyFromEnvironment gives the proxy variables of this process, which the extension's chart sets from the cluster's settings: what
+// a component needs to reach the control plane, pods of users' images need as well.
+func ProxyFromEnvironment() map[string]string {
+	proxy := map[string]string{}
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
+		if value := os.Getenv(name); value != "" {
+			proxy[name] = value
+		}
+	}
+	return proxy
+}
+
 // ServeHealth answers GET /healthz and /readyz on addr until ctx ends. ready nil means ready as soon as it serves.
 func ServeHealth(ctx context.Context, addr string, ready func() error) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)

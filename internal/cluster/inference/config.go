@@ -31,6 +31,8 @@ type Config struct {
 	Proxy map[string]string
 	// ModelCache tells that nodes have the CSI driver, which keeps models for the next pod.
 	ModelCache bool
+	// NamespaceUsers leaves users of pods to the cluster, which has ranges for each namespace (OpenShift).
+	NamespaceUsers bool
 	// RouterNamespace and RouterLabels name the routers' pods, which score and tell the load.
 	RouterNamespace string
 	RouterLabels    map[string]string

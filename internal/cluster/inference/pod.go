@@ -38,6 +38,10 @@ var (
 	defaultStartup   = v1alpha1.Probe{PeriodSeconds: 2, TimeoutSeconds: 2, SuccessThreshold: 1, FailureThreshold: int32(startGrace / (2 * time.Second))}
 )
 
+// referenceDelay is the initial delay that the reference gives probes of which nothing is said. A pod that serves sooner need not wait for it,
+// as the startup probe holds the others back; other delays are somebody's wish, and kept.
+const referenceDelay = 10
+
 // runsServer says that the pod runs our scoring server or the ecosystem's: there is a scoring script, or an MLflow model behind the
 // server's own routes. Any other image answers its routes by itself.
 func runsServer(od *v1alpha1.OnlineDeployment) bool {
@@ -146,6 +150,9 @@ func probe(given *v1alpha1.Probe, otherwise v1alpha1.Probe, h corev1.ProbeHandle
 	if given != nil {
 		p = *given
 	}
+	if p.InitialDelaySeconds == referenceDelay {
+		p.InitialDelaySeconds = 0
+	}
 	return &corev1.Probe{ProbeHandler: h, InitialDelaySeconds: p.InitialDelaySeconds, PeriodSeconds: p.PeriodSeconds,
 		TimeoutSeconds: p.TimeoutSeconds, SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold}
 }
@@ -174,7 +181,10 @@ func renderEnv(od *v1alpha1.OnlineDeployment) []corev1.EnvVar {
 func (w world) addStorage(spec *corev1.PodSpec, cfg Config) error {
 	od := w.od
 	doc := commonruntime.Storage{BlobBase: od.Spec.BlobBase, CA: od.Spec.CA + cfg.CustomCA, Server: runsServer(od)}
-	yes, no, nobody := true, false, int64(65532)
+	yes, no, nobody := true, false, new(int64(65532))
+	if cfg.NamespaceUsers {
+		nobody = nil
+	}
 	init := corev1.Container{
 		Name: v1alpha1.FetchContainer, Image: cfg.RuntimeImage, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:                  []string{cfg.RuntimePath, "storage-initializer"},
@@ -182,7 +192,7 @@ func (w world) addStorage(spec *corev1.PodSpec, cfg Config) error {
 		TerminationMessagePath:   commonruntime.ReasonPath,
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext: &corev1.SecurityContext{
-			RunAsNonRoot: &yes, RunAsUser: &nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+			RunAsNonRoot: &yes, RunAsUser: nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}

@@ -10,7 +10,6 @@ package training
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
@@ -27,7 +26,7 @@ type Config struct {
 	// RelayNamespace and RelayLabels name the pods that may read live logs; default namespace azureml, label app.kubernetes.io/name=relayserver.
 	RelayNamespace string
 	RelayLabels    map[string]string
-	// Proxy are the outbound proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that jobs get too; see ProxyFromEnvironment.
+	// Proxy are the outbound proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that jobs get too; see component.ProxyFromEnvironment.
 	Proxy map[string]string
 	// NodeLostAfter is how long a node may be away before its pods are given up; default a minute.
 	NodeLostAfter time.Duration
@@ -43,18 +42,6 @@ type Config struct {
 	Workers int
 	// Clock tells the time; default time.Now.
 	Clock func() time.Time
-}
-
-// ProxyFromEnvironment gives the proxy variables of this process, which the extension's chart sets from the cluster's settings: what
-// the operator needs to reach the control plane, a job's pod needs as well.
-func ProxyFromEnvironment() map[string]string {
-	proxy := map[string]string{}
-	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
-		if value := os.Getenv(name); value != "" {
-			proxy[name] = value
-		}
-	}
-	return proxy
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -22,8 +22,9 @@ func TestRenderGolden(t *testing.T) {
 		chart, namespace string
 		values           map[string]any
 	}{
-		"azureml-training": {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "nodeSelector": map[string]any{"pool": "ml"}, "image": private, "proxy": map[string]any{"cert": "PROXYCA\n"}}},
-		"azureml-neither":  {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}, "image": map[string]any{"agent": "fairlead/agent:1.2.3"}}},
+		"azureml-training":  {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "nodeSelector": map[string]any{"pool": "ml"}, "image": private, "proxy": map[string]any{"cert": "PROXYCA\n"}}},
+		"azureml-inference": {charts.AzureML, "azureml", map[string]any{"enableInference": "True", "image": private}},
+		"azureml-neither":   {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}, "image": map[string]any{"agent": "fairlead/agent:1.2.3"}}},
 		"azure-arc": {charts.Agent, "azure-arc", map[string]any{
 			"global": map[string]any{"endpoint": "https://fl.example", "caCert": "CA\n", "clusterId": "/subscriptions/s/x", "tenantId": "t", "onboardingPrivateKey": "KEY\n"},
 			"proxy":  map[string]any{"https": "http://proxy:3128", "cert": "PROXYCA\n"},
