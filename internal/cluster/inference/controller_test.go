@@ -193,8 +193,9 @@ func (s *stage) play(name string) {
 	s.t.Helper()
 	d := s.deployment(name, func(*appsv1.Deployment) bool { return true })
 	n := *d.Spec.Replicas
+	before := d.DeepCopy()
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
-	s.must(s.c.Status().Update(s.t.Context(), d))
+	s.must(s.c.Status().Patch(s.t.Context(), d, client.MergeFrom(before)))
 }
 
 // pod makes a pod of the Deployment's template, with a status.
@@ -236,8 +237,9 @@ func TestController(t *testing.T) {
 		until(s, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "blue", Namespace: "ml"}}, &corev1.ServiceList{}, func(o *corev1.Service) bool { return o.Spec.ClusterIP == "None" })
 
 		s.pod(d, "blue-old", serves)
-		od.Spec.Image, od.Spec.Routes.Port = "registry.example/py:2", 5002
-		s.must(s.c.Update(t.Context(), od))
+		changed := od.DeepCopy()
+		changed.Spec.Image, changed.Spec.Routes.Port = "registry.example/py:2", 5002
+		s.must(s.c.Patch(t.Context(), changed, client.MergeFrom(od)))
 		d = s.deployment("blue", func(d *appsv1.Deployment) bool {
 			return d.Spec.Template.Spec.Containers[0].Image == "registry.example/py:2"
 		})
