@@ -84,7 +84,11 @@ func testSecrets(t *testing.T, admin kubernetes.Interface, config *rest.Config) 
 				t.Errorf("%s of Secret %s: error %v, shown %v", verb, at, err, got.Data)
 			}
 		}
-		awaitPolicy(t, gateway)
+		awaitPolicy(t, "azureml-gateway-secrets", func() error {
+			probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
+			_, err := gateway.CoreV1().Secrets("team").Create(t.Context(), probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		})
 		for _, patch := range []struct {
 			kind types.PatchType
 			body string
@@ -111,14 +115,14 @@ func testSecrets(t *testing.T, admin kubernetes.Interface, config *rest.Config) 
 	}
 }
 
-// awaitPolicy waits until the API server has read the policy; it does so a moment after it was made.
-func awaitPolicy(t *testing.T, gateway kubernetes.Interface) {
+// awaitPolicy waits until the API server has read a policy, which it does a moment after it was made: until a request is refused by it.
+func awaitPolicy(t *testing.T, policy string, request func() error) {
 	t.Helper()
-	timeout, tick := time.After(30*time.Second), time.NewTicker(50*time.Millisecond)
+	timeout, tick := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := gateway.CoreV1().Secrets("team").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil && strings.Contains(err.Error(), "azureml-gateway-secrets") {
+		err := request()
+		if err != nil && strings.Contains(err.Error(), policy) {
 			return
 		}
 		select {
@@ -145,6 +149,9 @@ func testPods(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
 	pod("bare", nil)
 	pod("of-a-job", map[string]string{v1alpha1.LabelJobID: strings.Repeat("a1", 16)})
 	fail := []byte(`{"status": {"phase": "Failed"}}`)
+	awaitPolicy(t, "azureml-aml-operator-pods", func() error {
+		return operator.Delete(t.Context(), "database", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+	})
 	for _, name := range []string{"database", "bare"} {
 		_, err := operator.Patch(t.Context(), name, types.MergePatchType, fail, metav1.PatchOptions{}, "status")
 		for _, err := range []error{err, operator.Delete(t.Context(), name, metav1.DeleteOptions{})} {
