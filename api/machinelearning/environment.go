@@ -12,7 +12,22 @@ type EnvironmentVersionProperties struct {
 	// CondaFile and Build are not served yet.
 	CondaFile any `json:"condaFile,omitempty"`
 	Build     any `json:"build,omitempty"`
+	// InferenceConfig says where the image's server answers.
+	InferenceConfig *InferenceConfig `json:"inferenceConfig,omitempty"`
 	// OSType is Linux; EnvironmentType (read-only) is UserCreated.
 	OSType          string `json:"osType,omitempty"`
 	EnvironmentType string `json:"environmentType,omitempty"`
+}
+
+// InferenceConfig is where an image that serves a model answers, and is asked whether it lives and is ready.
+type InferenceConfig struct {
+	LivenessRoute  *Route `json:"livenessRoute,omitempty"`
+	ReadinessRoute *Route `json:"readinessRoute,omitempty"`
+	ScoringRoute   *Route `json:"scoringRoute,omitempty"`
+}
+
+// Route is a path and a port of a container.
+type Route struct {
+	Path string `json:"path"`
+	Port int    `json:"port"`
 }

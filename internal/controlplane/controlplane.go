@@ -28,7 +28,9 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/cascade"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/cluster"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/compute"
+	"fairlead.dev/fairlead/internal/controlplane/reconcile/deployment"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/discard"
+	"fairlead.dev/fairlead/internal/controlplane/reconcile/endpoint"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/extension"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/job"
 	"fairlead.dev/fairlead/internal/controlplane/relay"
@@ -155,13 +157,13 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.front = blobs.New(blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate,
 		Authorize: may.Authorize, Clock: time.Now, Log: p.log})
 	elsewhere := datastores.New(datastores.Config{Store: p.store, Authenticate: authenticate, Authorize: may.AuthorizeDatastore, Open: keys.open, Clock: time.Now, Log: p.log})
+	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check,
-		Relays: func(cluster string) int { return p.relay.Count(cluster) }}
+		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count}
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
-	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
-	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), discard.New(p.store, p.front, time.Now))
+	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
 	p.handler, err = server.New(server.Config{

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
@@ -115,6 +116,22 @@ func agentKeys(st store.Store) issuer.KeyLookup {
 func (p *plane) incarnation(ctx context.Context, cluster string) (int64, error) {
 	rec, err := p.store.Get(ctx, cluster)
 	return rec.Seq, err
+}
+
+// fetchToken is the token by which a deployment's pods read model and code.
+func (p *plane) fetchToken(ctx context.Context, key, id string, ttl time.Duration) (string, error) {
+	return p.issuer.Issue(ctx, issuer.Claims{Subject: id, ClientID: id, Name: id, Kind: issuer.KindDeployment, Scope: key}, ttl)
+}
+
+// endpointToken is a caller's token for an online endpoint.
+func (p *plane) endpointToken(ctx context.Context, who resource.Principal, audience string, ttl time.Duration) (string, error) {
+	return p.issuer.Issue(ctx, issuer.Claims{Subject: who.ID, ClientID: who.ID, Name: who.Name, Kind: who.Kind, Audience: audience}, ttl)
+}
+
+// tokenKeys are how the routers of clusters verify such tokens.
+func (p *plane) tokenKeys() (name, jwks string, err error) {
+	jwks, err = p.issuer.KeySet()
+	return p.issuer.Name(), jwks, err
 }
 
 // runToken is the token that a run's pods use.

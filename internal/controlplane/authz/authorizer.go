@@ -164,7 +164,7 @@ func (a *Authorizer) allowed(ctx context.Context, p resource.Principal, action, 
 			return false, nil
 		}
 		return a.current(ctx, p)
-	case "Run":
+	case "Run", "Deployment":
 		return false, nil
 	}
 	grants, err := a.of(ctx, p.ID)
@@ -198,7 +198,7 @@ func (a *Authorizer) Sees(ctx context.Context, p resource.Principal, scope strin
 		return ok, err
 	}
 	scope = strings.ToLower(scope)
-	if p.Kind == "Agent" || p.Kind == "Extension" || p.Kind == "Run" {
+	if p.Kind == "Agent" || p.Kind == "Extension" || p.Kind == "Run" || p.Kind == "Deployment" {
 		return false, nil
 	}
 	grants, err := a.of(ctx, p.ID)

@@ -115,3 +115,12 @@ func (f *Front) Append(ctx context.Context, account, container, name string, at 
 	}
 	return err
 }
+
+// IsFile reports whether there is a blob at an address of this front.
+func (f *Front) IsFile(ctx context.Context, address string) (bool, error) {
+	account, container, name, ok := Split(address)
+	if !ok || name == "" {
+		return false, nil
+	}
+	return f.Exists(ctx, account, container, name)
+}

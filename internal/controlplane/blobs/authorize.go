@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 )
 
 // writesAfterEnd is how long after its end a run may still write: what a pod has left to upload.
@@ -28,7 +29,7 @@ func Split(address string) (account, container, name string, ok bool) {
 }
 
 // Authorizer decides over the resources of a store: a run reads its workspace's account and writes its own artifacts and
-// declared outputs until an hour after its end; anyone else needs "read" or "write" on the workspace that the account belongs to.
+// declared outputs until an hour after its end; a deployment reads its workspace's account; anyone else needs "read" or "write" on the workspace that the account belongs to.
 type Authorizer struct {
 	store store.Reader
 	allow func(ctx context.Context, p resource.Principal, permission, scopeKey string) error
@@ -48,6 +49,9 @@ func NewAuthorizer(s store.Reader, allow func(ctx context.Context, p resource.Pr
 func (a *Authorizer) Authorize(ctx context.Context, p resource.Principal, account, container, name string, write bool) error {
 	if p.Kind == "Run" {
 		return a.authorizeRun(ctx, p, blobName{account, container, name}, write)
+	}
+	if p.Kind == "Deployment" {
+		return a.authorizeDeployment(ctx, p, account, write)
 	}
 	return a.authorizeOthers(ctx, p, account, write)
 }
@@ -127,6 +131,38 @@ func (a *Authorizer) stillWrites(name string, state runstate.State) error {
 		return Refusef("run %s ended at %s; it can write until %s after that", name, end.Format(time.RFC3339), writesAfterEnd)
 	}
 	return nil
+}
+
+// authorizeDeployment lets the pods of an online deployment read what the workspace has: older pods of one that was updated, which may
+// start again, need the model that they began with.
+func (a *Authorizer) authorizeDeployment(ctx context.Context, p resource.Principal, account string, write bool) error {
+	_, _, err := a.deployment(ctx, p, account, write)
+	return err
+}
+
+// deployment is the deployment that a token is of, which may read what its workspace has.
+func (a *Authorizer) deployment(ctx context.Context, p resource.Principal, account string, write bool) (name string, state serving.Deployment, err error) {
+	rec, err := a.store.Get(ctx, p.Scope)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", state, Refusef("deployment %s does not exist any more", p.Scope)
+	}
+	if err != nil {
+		return "", state, fmt.Errorf("reading deployment %s: %w", p.Scope, err)
+	}
+	state, err = serving.DecodeDeployment(rec)
+	switch {
+	case err != nil:
+		return "", state, err
+	case state.ID == "" || p.ID != state.ID:
+		return "", state, Refusef("the token is of another deployment that had the name %s and was deleted", rec.Name)
+	case write:
+		return "", state, Refusef("deployment %s reads only", rec.Name)
+	}
+	workspace, err := accounts.Workspace(ctx, a.store, account)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !strings.HasPrefix(rec.Key, workspace+"/") {
+		return "", state, Refusef("deployment %s reads the storage of its own workspace only, not account %q", rec.Name, account)
+	}
+	return rec.Name, state, err
 }
 
 // within reports whether n is the blob at an address or one below it; never a whole container.

@@ -10,6 +10,9 @@ import (
 // AuthorizeDatastore decides over datastores whose bytes lie elsewhere, which a run may hold credentials of somebody else's
 // store for: it reads no more of them than its inputs and outputs, and writes its outputs. Others are as with blobs.
 func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principal, at dataaddress.Address, write bool) error {
+	if p.Kind == "Deployment" {
+		return a.deploymentReads(ctx, p, at, write)
+	}
 	if p.Kind != "Run" {
 		return a.authorizeOthers(ctx, p, at.Account, write)
 	}
@@ -37,4 +40,25 @@ func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principa
 		}
 	}
 	return Refusef("run %s reads only its declared inputs and outputs, not %q of datastore %s", name, at.Path, at.Datastore)
+}
+
+// deploymentReads lets the pods of an online deployment read its model and its code.
+func (a *Authorizer) deploymentReads(ctx context.Context, p resource.Principal, at dataaddress.Address, write bool) error {
+	name, state, err := a.deployment(ctx, p, at.Account, write)
+	if err != nil {
+		return err
+	}
+	var urls []string
+	if m := state.Spec.Model; m != nil {
+		urls = append(urls, m.URL)
+	}
+	if c := state.Spec.Code; c != nil {
+		urls = append(urls, c.URL)
+	}
+	for _, u := range urls {
+		if own, ok := dataaddress.Split(u); ok && own.Holds(at) {
+			return nil
+		}
+	}
+	return Refusef("deployment %s reads only its model and its code, not %q of datastore %s", name, at.Path, at.Datastore)
 }

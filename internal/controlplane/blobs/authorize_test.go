@@ -16,6 +16,7 @@ import (
 	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 )
 
 func TestAuthorizer(t *testing.T) {
@@ -47,6 +48,10 @@ func TestAuthorizer(t *testing.T) {
 			_, err2 := tx.Put(ctx, store.Record{Key: key, ID: key, Type: runstate.JobType, Parent: ws, Name: name, Body: json.RawMessage(`{}`), Internal: internal})
 			errs = append(errs, err1, err2)
 		}
+		const key = ws + "/onlineendpoints/e/deployments/d"
+		internal, err1 := serving.Encode(serving.Deployment{ID: "dep"})
+		_, err2 := tx.Put(ctx, store.Record{Key: key, ID: key, Type: serving.DeploymentType, Name: "d", Body: json.RawMessage(`{}`), Internal: internal})
+		errs = append(errs, err1, err2, accounts.Keep(ctx, tx, "fl222222222222", ws+"2", now))
 		return errors.Join(errs...)
 	})
 	if err != nil {
@@ -62,6 +67,9 @@ func TestAuthorizer(t *testing.T) {
 		return resource.Principal{ID: runstate.PrincipalID(ws+"/jobs/"+name, id), Kind: "Run", Scope: ws + "/jobs/" + name}
 	}
 	run, endedRun, earlier := token("run1", jobID), token("ended", jobID), token("run1", "fedcba9876543210fedcba9876543210")
+	deployment := func(id, name string) resource.Principal {
+		return resource.Principal{ID: id, Kind: "Deployment", Scope: ws + "/onlineendpoints/e/deployments/" + name}
+	}
 	user := func(id string) resource.Principal { return resource.Principal{Kind: "User", ID: id} }
 	for name, c := range map[string]struct {
 		p                        resource.Principal
@@ -85,6 +93,12 @@ func TestAuthorizer(t *testing.T) {
 		"earlier run of the name":      {earlier, account, "azureml", "ExperimentRun/dcid.run1/x", true, "of another run"},
 		"earlier run reads":            {earlier, account, "azureml", "x", false, "of another run"},
 		"account of a deleted one":     {user("both"), "fl111111111111", "azureml", "x", false, "no workspace has"},
+		"deployment reads its account": {deployment("dep", "d"), account, "azureml-blobstore-1", "model/m", false, ""},
+		"deployment writes":            {deployment("dep", "d"), account, "azureml-blobstore-1", "model/m", true, "reads only"},
+		"deployment reads another's":   {deployment("dep", "d"), "fl222222222222", "azureml", "x", false, "its own workspace only"},
+		"deployment reads nobody's":    {deployment("dep", "d"), "fl000000000000", "azureml", "x", false, "its own workspace only"},
+		"deployment that is gone":      {deployment("dep", "none"), account, "azureml", "x", false, "does not exist any more"},
+		"earlier deployment":           {deployment("old", "d"), account, "azureml", "x", false, "of another deployment"},
 		"agent":                        {resource.Principal{Kind: "Agent", Scope: "/c"}, account, "azureml", "x", false, "does not reach blobs"},
 		"reader reads":                 {user("read"), account, "azureml", "x", false, ""},
 		"reader writes":                {user("read"), account, "azureml", "x", true, "no role"},

@@ -1,6 +1,12 @@
 package issuer
 
-import "net/http"
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/go-jose/go-jose/v4"
+)
 
 // serveDiscovery is the OpenID Connect discovery document.
 func (is *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +31,21 @@ func (is *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 		"claims_supported":                                 []string{"sub", "iss", "aud", "exp", "iat", "nbf", "jti", "oid", "tid", "appid", "azp", "name", "kind", "scope_id", "ver"},
 		"tenant_region_scope":                              nil,
 	})
+}
+
+// KeySet is the JSON web key set that verifies all tokens but runs', as text.
+func (is *Issuer) KeySet() (string, error) {
+	var set jose.JSONWebKeySet
+	for _, k := range is.keys.get().public().Keys {
+		if k.Algorithm == string(jose.RS256) {
+			set.Keys = append(set.Keys, k)
+		}
+	}
+	raw, err := json.Marshal(set)
+	if err != nil {
+		return "", fmt.Errorf("encoding key set: %w", err)
+	}
+	return string(raw), nil
 }
 
 // serveKeys is the JSON web key set.

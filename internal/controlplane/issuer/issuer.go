@@ -37,6 +37,7 @@ const (
 	KindExtension        = "Extension"
 	KindRun              = "Run"
 	KindManagedIdentity  = "ManagedIdentity"
+	KindDeployment       = "Deployment" // the pods of an online deployment
 )
 
 // Agent is what is known of a client id that is a resource id.

@@ -409,6 +409,34 @@ func TestRunsToken(t *testing.T) {
 	}
 }
 
+// TestTokenOfAnEndpoint: what is for a router is verified by the key set, and is nothing here.
+func TestTokenOfAnEndpoint(t *testing.T) {
+	f := newFixture(t)
+	tok, err := f.is.Issue(t.Context(), Claims{Subject: "ada", Kind: KindUser, Audience: "https://fl.example/onlineEndpoints/1"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.is.Verify(t.Context(), tok); !errors.Is(err, ErrInvalid) {
+		t.Errorf("taken as a token of this control plane: %v", err)
+	}
+	raw, err := f.is.KeySet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(raw), &set); err != nil || len(set.Keys) != 1 || set.Keys[0].Algorithm != "RS256" || !set.Keys[0].IsPublic() {
+		t.Fatalf("key set %s: %v", raw, err)
+	}
+	parsed, err := jwt.ParseSigned(tok, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims jwt.Claims
+	if err := parsed.Claims(set.Keys[0], &claims); err != nil || claims.Audience[0] != "https://fl.example/onlineEndpoints/1" {
+		t.Errorf("%+v, %v", claims, err)
+	}
+}
+
 func TestRotation(t *testing.T) {
 	f := newFixture(t)
 	old, err := f.is.Issue(t.Context(), Claims{Subject: "u", Kind: KindUser}, time.Hour)

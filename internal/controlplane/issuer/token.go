@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"errors"
@@ -29,10 +30,13 @@ type Claims struct {
 	Name string
 	// Kind is one of the Kind constants.
 	Kind string
-	// Scope is the lower-case key of the cluster (Agent, Extension) or the job (Run) that the token is limited to; "" otherwise.
+	// Scope is the lower-case key of the cluster (Agent, Extension), the job (Run) or the deployment (Deployment) that the token is limited
+	// to; "" otherwise.
 	Scope string
 	// ScopeSeq is the Seq of the cluster's record (Agent, Extension); 0 otherwise.
 	ScopeSeq int64
+	// Audience is who shall take the token; "" is this control plane, which takes no other.
+	Audience string
 }
 
 type private struct {
@@ -55,7 +59,7 @@ func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string,
 		return "", fmt.Errorf("making signer: %w", err)
 	}
 	now := is.cfg.Now()
-	std := jwt.Claims{Issuer: is.Name(), Subject: c.Subject, Audience: jwt.Audience{is.cfg.PublicURL}, ID: uuid.NewString(),
+	std := jwt.Claims{Issuer: is.Name(), Subject: c.Subject, Audience: jwt.Audience{cmp.Or(c.Audience, is.cfg.PublicURL)}, ID: uuid.NewString(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(ttl))}
 	priv := private{Kind: c.Kind, Scope: strings.ToLower(c.Scope), ScopeSeq: c.ScopeSeq, Name: c.Name, ObjectID: c.Subject, TenantID: is.cfg.TenantID, AppID: c.ClientID, AZP: c.ClientID, Version: "2.0"}
 	if c.Kind != KindUser {

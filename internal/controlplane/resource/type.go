@@ -93,9 +93,9 @@ type Removal struct {
 
 // Principal is who asks.
 type Principal struct {
-	// ID is the object id; Name what systemData shows; Kind is User, ServicePrincipal, Agent, Run or ManagedIdentity.
+	// ID is the object id; Name what systemData shows; Kind is User, ServicePrincipal, Agent, Run, Deployment or ManagedIdentity.
 	ID, Name, Kind string
-	// Scope limits Agent (its cluster's key) and Run (its job's key); "" otherwise.
+	// Scope limits Agent (its cluster's key), Run (its job's key) and Deployment (its own); "" otherwise.
 	Scope string
 	// ScopeSeq is the Seq of the cluster's record that an Agent's or Extension's token was issued for: a cluster of the same
 	// name that is made later has another. 0 otherwise.
@@ -123,6 +123,8 @@ type Call struct {
 	Body      json.RawMessage
 	// Status may be set to answer with another success code (202).
 	Status int
+	// Operation is one that the action has begun; the answer points to it.
+	Operation *store.Operation
 	// ResponseHeader is sent with the answer (Location …).
 	ResponseHeader http.Header
 }

@@ -56,6 +56,9 @@ func (s *server) runAction(w http.ResponseWriter, c *call, act resource.Action, 
 	for k, v := range call.ResponseHeader {
 		w.Header()[k] = v
 	}
+	if call.Operation != nil {
+		s.setOperation(w, c, rec.ID, *call.Operation)
+	}
 	status := call.Status
 	if status == 0 {
 		status = http.StatusOK

@@ -186,6 +186,12 @@ func removeCompute(ctx context.Context, d *resource.Removal) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if served, err := endpointsOn(ctx, d.Tx, d.Record.Key); err != nil {
+		return false, err
+	} else if len(served) > 0 {
+		return false, arm.Errorf(409, "ResourceInUse", "Compute %s serves online endpoints, such as %s; delete them first, or detach with forceDelete=true (they go on serving and cannot be changed).",
+			d.Record.Name, strings.Join(served, ", "))
+	}
 	if len(live) > 0 {
 		return false, arm.Errorf(409, "ResourceInUse", "Compute %s runs jobs that have not ended, such as %s; cancel them first, or detach with forceDelete=true.",
 			d.Record.Name, strings.Join(live, ", "))

@@ -15,8 +15,21 @@ var (
 // maxTimeout bounds limits.timeout.
 const maxTimeout = 365 * 24 * time.Hour
 
-// parseISODuration reads an ISO 8601 duration of weeks, days, hours, minutes and seconds (PT5M, P1DT2H).
+// parseISODuration reads an ISO 8601 duration of weeks, days, hours, minutes and seconds (PT5M, P1DT2H), above 0. A fraction counts as a
+// whole second.
 func parseISODuration(s string) (time.Duration, error) {
+	d, err := parseExact(s)
+	if err != nil {
+		return 0, err
+	}
+	if d == 0 {
+		return 0, fmt.Errorf("%q is no time at all; give at least PT1S, or leave it out for no limit", s)
+	}
+	return (d + time.Second - 1).Truncate(time.Second), nil
+}
+
+// parseExact is parseISODuration to the nanosecond, 0 included.
+func parseExact(s string) (time.Duration, error) {
 	if isoLong.MatchString(s) {
 		return 0, fmt.Errorf("%q counts years or months, which have no fixed length; use days (P30D)", s)
 	}
@@ -38,14 +51,15 @@ func parseISODuration(s string) (time.Duration, error) {
 		}
 		total += time.Duration(n) * unit
 	}
-	if m[7] != "" { // a fraction counts as a whole second
-		total += time.Second
+	if m[7] != "" {
+		n, err := strconv.ParseInt((m[7] + "000000000")[:9], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%q: %w", s, err)
+		}
+		total += time.Duration(n)
 	}
 	if total > maxTimeout {
 		return 0, fmt.Errorf("%q is longer than %d days, the most that is allowed", s, maxTimeout/(24*time.Hour))
-	}
-	if total <= 0 {
-		return 0, fmt.Errorf("%q is no time at all; give at least PT1S, or leave it out for no limit", s)
 	}
 	return total, nil
 }

@@ -128,9 +128,8 @@ func (d Deps) resolveCode(ctx context.Context, r store.Reader, ws arm.ID, j *mac
 	return err
 }
 
-// computeID reads computeId: a resource id of this workspace, azureml:<name> or a bare name.
-func computeID(ws arm.ID, s string) (arm.ID, error) {
-	const at = "properties.computeId"
+// computeID reads a compute: a resource id of this workspace, azureml:<name> or a bare name. at names the field in errors.
+func computeID(ws arm.ID, at, s string) (arm.ID, error) {
 	name := strings.TrimPrefix(s, "azureml:")
 	if strings.HasPrefix(name, "/") {
 		id, err := arm.ParseID(name)
@@ -150,30 +149,11 @@ func computeID(ws arm.ID, s string) (arm.ID, error) {
 }
 
 func (d Deps) resolveCompute(ctx context.Context, r store.Reader, ws arm.ID, j *machinelearning.CommandJob) (runstate.State, error) {
-	const at = "properties.computeId"
-	id, err := computeID(ws, j.ComputeID)
+	rec, c, cluster, err := findCompute(ctx, r, ws, "properties.computeId", j.ComputeID)
 	if err != nil {
-		return runstate.State{}, err
-	}
-	rec, err := r.Get(ctx, id.Key())
-	if errors.Is(err, store.ErrNotFound) {
-		return runstate.State{}, arm.Invalid(at, "%s names compute %q, which workspace %s does not have. List them with 'ml compute list', or attach it first.", at, id.Name(), ws.Name())
-	}
-	if err != nil {
-		return runstate.State{}, fmt.Errorf("reading compute %s: %w", id.Name(), err)
-	}
-	var c machinelearning.ComputeProperties
-	if err := unmarshalProperties(rec, &c); err != nil {
-		return runstate.State{}, err
-	}
-	if err := usableCompute(rec.Name, c); err != nil {
 		return runstate.State{}, err
 	}
 	j.ComputeID = rec.ID
-	cluster, err := clusterstate.Key(c.ResourceID)
-	if err != nil {
-		return runstate.State{}, arm.Invalid(at, "Compute %s: %v.", rec.Name, err)
-	}
 	st := runstate.State{Compute: rec.Key, Cluster: cluster, Namespace: c.Properties.Namespace}
 	facts, err := clusterstate.Features(ctx, r, cluster)
 	if err == nil && facts.Exists && (j.Resources.InstanceType != "" || c.Properties.DefaultInstanceType != "") {
@@ -186,17 +166,42 @@ func (d Deps) resolveCompute(ctx context.Context, r store.Reader, ws arm.ID, j *
 	return st, err
 }
 
+// findCompute looks an attached compute up, and gives the Key of its cluster too. at names the field in errors.
+func findCompute(ctx context.Context, r store.Reader, ws arm.ID, at, s string) (rec store.Record, c machinelearning.ComputeProperties, cluster string, err error) {
+	id, err := computeID(ws, at, s)
+	if err != nil {
+		return rec, c, "", err
+	}
+	rec, err = r.Get(ctx, id.Key())
+	if errors.Is(err, store.ErrNotFound) {
+		return rec, c, "", arm.Invalid(at, "%s names compute %q, which workspace %s does not have. List them with 'ml compute list', or attach it first.", at, id.Name(), ws.Name())
+	}
+	if err != nil {
+		return rec, c, "", fmt.Errorf("reading compute %s: %w", id.Name(), err)
+	}
+	if err := unmarshalProperties(rec, &c); err != nil {
+		return rec, c, "", err
+	}
+	if err := usableCompute(at, rec.Name, c); err != nil {
+		return rec, c, "", err
+	}
+	if cluster, err = clusterstate.Key(c.ResourceID); err != nil {
+		return rec, c, "", arm.Invalid(at, "Compute %s: %v.", rec.Name, err)
+	}
+	return rec, c, cluster, nil
+}
+
 // usableCompute refuses a compute that is not attached.
-func usableCompute(name string, c machinelearning.ComputeProperties) error {
+func usableCompute(at, name string, c machinelearning.ComputeProperties) error {
 	if c.ProvisioningState == arm.StateSucceeded && c.Properties != nil {
 		return nil
 	}
-	msg := fmt.Sprintf("properties.computeId names compute %q, which is %s", name, c.ProvisioningState)
+	msg := fmt.Sprintf("%s names compute %q, which is %s", at, name, c.ProvisioningState)
 	if len(c.ProvisioningErrors) > 0 && c.ProvisioningErrors[0].Error != nil {
 		e := c.ProvisioningErrors[0].Error
-		return arm.Invalid("properties.computeId", "%s (%s: %s). Attach it again when that is mended.", msg, e.Code, e.Message)
+		return arm.Invalid(at, "%s (%s: %s). Attach it again when that is mended.", msg, e.Code, e.Message)
 	}
-	return arm.Invalid("properties.computeId", "%s; wait until it is Succeeded.", msg)
+	return arm.Invalid(at, "%s; wait until it is Succeeded.", msg)
 }
 
 // pickInstanceType chooses the instance type and refuses what the cluster is known not to have.
@@ -207,7 +212,12 @@ func pickInstanceType(f clusterstate.Facts, c machinelearning.ComputeProperties,
 	if f.Extension.Exists && !f.Extension.Training {
 		return "", arm.Invalid("properties.computeId", "%s (cluster %s, extension %s: set enableTraining=True)", TrainingDisabled, f.Name, f.Extension.Name)
 	}
-	from := "properties.resources.instanceType"
+	return instanceType(f, c, asked, compute, "properties.resources.instanceType")
+}
+
+// instanceType is the one asked for or the compute's default, as the cluster spells it; "" is the cluster's default. at names the field.
+func instanceType(f clusterstate.Facts, c machinelearning.ComputeProperties, asked, compute, at string) (string, error) {
+	from := at
 	if asked == "" {
 		asked, from = c.Properties.DefaultInstanceType, "defaultInstanceType of compute "+compute
 	}
@@ -216,7 +226,7 @@ func pickInstanceType(f clusterstate.Facts, c machinelearning.ComputeProperties,
 	}
 	name, names, known := f.InstanceType(asked)
 	if known && name == "" {
-		return "", arm.Invalid("properties.resources.instanceType", "%s is %q, which cluster %s does not have; it has: %s.", from, asked, f.Name, oneOf(names))
+		return "", arm.Invalid(at, "%s is %q, which cluster %s does not have; it has: %s.", from, asked, f.Name, oneOf(names))
 	}
 	return name, nil
 }

@@ -55,7 +55,7 @@ func (d Deps) updateJob(ctx context.Context, p *resource.Put) error {
 // changedField names the first field that differs and may not.
 func (d Deps) changedField(ctx context.Context, p *resource.Put, was, now *machinelearning.CommandJob) (string, error) {
 	ws := workspaceOf(p.ID)
-	compute, err := computeID(ws, now.ComputeID)
+	compute, err := computeID(ws, "properties.computeId", now.ComputeID)
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package types
 
 import (
 	"context"
+	"net"
 	"net/url"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/link"
 )
 
 // Provider namespaces.
@@ -26,6 +28,8 @@ const (
 
 // Blobs is the blob front.
 type Blobs interface {
+	// IsFile reports whether there is a blob at an address of the blob front; a folder is none.
+	IsFile(ctx context.Context, address string) (bool, error)
 	// URL is the address of a blob, a folder or (name "") a container, without credential.
 	URL(account, container, name string) string
 	// SAS is an address that carries its own permission.
@@ -47,7 +51,15 @@ type Deps struct {
 	Desired *desired.Map
 	// IssueRunToken makes a run's bearer token.
 	IssueRunToken func(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error)
-	Blobs         Blobs
+	// IssueFetchToken makes the token by which a deployment's pods read model and code; id is its principal.
+	IssueFetchToken func(ctx context.Context, deploymentKey, id string, ttl time.Duration) (string, error)
+	// IssueEndpointToken makes a token of a caller for one audience: an endpoint.
+	IssueEndpointToken func(ctx context.Context, p resource.Principal, audience string, ttl time.Duration) (string, error)
+	// TokenKeys are the name of the issuer of such tokens and the JSON web key set that verifies them.
+	TokenKeys func() (issuer, jwks string, err error)
+	// OpenRelay reaches a target in a cluster.
+	OpenRelay func(ctx context.Context, cluster string, t link.Target) (net.Conn, error)
+	Blobs     Blobs
 	// Authorize is the role check of an action on the Key of a resource; a refusal is an *arm.Error with status 403. Nil refuses all.
 	Authorize func(ctx context.Context, p resource.Principal, action, scopeKey string) error
 	// Relays is how many relays of a cluster, by its Key, are connected to this server; nil is none.
@@ -77,7 +89,7 @@ func All(d Deps) []*resource.Type {
 	ts := []*resource.Type{
 		subscription(d), resourceGroup(d), userAssignedIdentity(d),
 		connectedCluster(d), extension(d),
-		workspace(d), compute(d), datastore(d), job(d),
+		workspace(d), compute(d), datastore(d), job(d), onlineEndpoint(d), onlineDeployment(d),
 	}
 	ts = append(ts, channel(d)...)
 	ts = append(ts, code(d)...)

@@ -77,7 +77,7 @@ func checkExtension(in input) *problem {
 	switch {
 	case !e.Exists:
 		return fail(0, target, "ClusterServiceNotFound", "AzureML extension service not found in cluster. Cluster %s has no extension of type Microsoft.AzureML.Kubernetes; deploy it with 'k8s-extension create --extension-type Microsoft.AzureML.Kubernetes --config enableTraining=True'.", f.Name)
-	case !e.Training:
+	case !e.Training && !e.Inference:
 		return fail(0, target, "E45004", "%s (extension %s of cluster %s: set enableTraining=True with 'k8s-extension update')", types.TrainingDisabled, e.Name, f.Name)
 	case e.State == arm.StateFailed:
 		return fail(0, target, "ClusterServiceNotFound", "AzureML extension service not found in cluster. Extension %s of cluster %s failed to install: %s", e.Name, f.Name, e.Error)

@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -31,7 +31,7 @@ func build(rec store.Record, st runstate.State, secret map[string]string) (json.
 	if err != nil {
 		return nil, fmt.Errorf("encoding AmlJob: %w", err)
 	}
-	raw, err := json.Marshal(link.Job{ID: st.JobID, Resource: rec.ID, Namespace: st.Namespace, Labels: labels(rec, st), Spec: spec, Secret: secret, Started: !st.StartedAt.IsZero()})
+	raw, err := json.Marshal(link.Job{ID: st.JobID, Resource: rec.ID, Namespace: st.Namespace, Labels: types.ClusterLabels(arm.MustParseID(rec.ID), st.Compute, map[string]string{"ml.azure.com/run-id": rec.Name}), Spec: spec, Secret: secret, Started: !st.StartedAt.IsZero()})
 	if err != nil {
 		return nil, fmt.Errorf("encoding desired job: %w", err)
 	}
@@ -39,33 +39,6 @@ func build(rec store.Record, st runstate.State, secret map[string]string) (json.
 		return nil, fmt.Errorf("desired job is %d bytes; at most %d are allowed", len(raw), link.MaxValue)
 	}
 	return raw, nil
-}
-
-// labels say whose a job's pods are.
-func labels(rec store.Record, st runstate.State) map[string]string {
-	id, compute := arm.MustParseID(rec.ID), arm.MustParseID(st.Compute)
-	workspace, _ := id.Parent()
-	out := map[string]string{}
-	for k, v := range map[string]string{
-		"ml.azure.com/subscription-id": id.Subscription, "ml.azure.com/resource-group": id.ResourceGroup,
-		"ml.azure.com/workspace": workspace.Name(), "ml.azure.com/compute": compute.Name(), "ml.azure.com/run-id": rec.Name,
-	} {
-		if v = labelValue(v); v != "" {
-			out[k] = v
-		}
-	}
-	return out
-}
-
-// labelValue makes a name fit for a Kubernetes label: at most 63 characters, beginning and ending with a letter or digit.
-func labelValue(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
-			return r
-		}
-		return '_'
-	}, s)
-	return strings.Trim(s[:min(len(s), 63)], "-_.")
 }
 
 // secrets are the keys of the job's Secret: a new token, and the log key that readers of the live log already have if the

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/kubernetesconfiguration"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -50,8 +50,10 @@ type Extension struct {
 	Exists bool
 	Name   string
 	// State is its provisioningState; Error the message of its errorInfo.
-	State, Error string
-	Training     bool
+	State, Error        string
+	Training, Inference bool
+	// SSLName is the name in the inference router's certificate; "" when it has none or speaks HTTP.
+	SSLName string
 }
 
 // Connectivity decides a cluster's state from its newest heartbeat (zero: none yet) and its certificate's end (zero: none).
@@ -177,10 +179,26 @@ func extension(ctx context.Context, r store.Reader, cluster string) (Extension, 
 		if p.ErrorInfo != nil {
 			e.Error = p.ErrorInfo.Message
 		}
-		e.Training, _ = strconv.ParseBool(strings.ToLower(fmt.Sprint(p.ConfigurationSettings["enableTraining"])))
+		effective := extensionsettings.Settings{Plain: texts(p.ConfigurationSettings)}.Effective()
+		e.Training, e.Inference, e.SSLName = effective["enableTraining"] == "True", effective["enableInference"] == "True", effective["sslCname"]
 		return e, nil
 	}
 	return Extension{}, nil
+}
+
+func texts(settings map[string]any) map[string]string {
+	out := make(map[string]string, len(settings))
+	for k, v := range settings {
+		out[k] = fmt.Sprint(v)
+	}
+	return out
+}
+
+// Router reads where the cluster's inference router is; the time is zero when the cluster has not said.
+func Router(ctx context.Context, r store.Reader, cluster string) (link.RouterStatus, time.Time, error) {
+	var st link.RouterStatus
+	at, err := observed(ctx, r, cluster, link.KeyRouter, &st)
+	return st, at, err
 }
 
 // OfflineSince says in words why a cluster does nothing now; "" when it is connected.

@@ -9,7 +9,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,6 +39,8 @@ const (
 	Extension = Cluster + "/providers/Microsoft.KubernetesConfiguration/extensions/arcml"
 	Workspace = Group + "/providers/Microsoft.MachineLearningServices/workspaces/lab"
 	Compute   = Workspace + "/computes/k8s"
+	Endpoint  = Workspace + "/onlineEndpoints/digits"
+	Blue      = Endpoint + "/deployments/blue"
 )
 
 // Env is a control plane without servers. Time stands still until Advance.
@@ -46,9 +50,12 @@ type Env struct {
 	Store  store.Store
 	Engine *engine.Engine
 	Deps   types.Deps
-	mu     sync.Mutex
-	now    time.Time
-	ids    int
+	// KeySet is what verifies tokens of endpoints; OpenRelay reaches into the cluster.
+	KeySet    string
+	OpenRelay func(ctx context.Context, cluster string, t link.Target) (net.Conn, error)
+	mu        sync.Mutex
+	now       time.Time
+	ids       int
 }
 
 type blobs struct{}
@@ -65,10 +72,15 @@ func (b blobs) SAS(account, container, prefix, perms string, ttl time.Duration) 
 	return fmt.Sprintf("%s?sp=%s&ttl=%s&sig=x", b.URL(account, container, prefix), perms, ttl)
 }
 
+// IsFile says that what has an ending is a file.
+func (blobs) IsFile(_ context.Context, address string) (bool, error) {
+	return path.Ext(path.Base(address)) != "", nil
+}
+
 // New makes an empty control plane at 2026-01-02T03:04:05Z.
 func New(t testing.TB) *Env {
 	t.Helper()
-	e := &Env{T: t, Ctx: t.Context(), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	e := &Env{T: t, Ctx: t.Context(), KeySet: `{"keys":[]}`, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	st, err := sqlite.Open(e.Ctx, filepath.Join(t.TempDir(), "db"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +101,16 @@ func New(t testing.TB) *Env {
 		Open: func(b []byte) ([]byte, error) { return box.Open(b, nil) }, Desired: desired.New(box),
 		IssueRunToken: func(_ context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {
 			return fmt.Sprintf("token of %s until %s", jobID, e.Now().Add(ttl).Format(time.RFC3339)), nil
+		},
+		IssueFetchToken: func(_ context.Context, _, id string, ttl time.Duration) (string, error) {
+			return fmt.Sprintf("token of %s until %s", id, e.Now().Add(ttl).Format(time.RFC3339)), nil
+		},
+		IssueEndpointToken: func(_ context.Context, p resource.Principal, audience string, ttl time.Duration) (string, error) {
+			return fmt.Sprintf("token of %s for %s until %s", p.ID, audience, e.Now().Add(ttl).Format(time.RFC3339)), nil
+		},
+		TokenKeys: func() (string, string, error) { return "https://fl.test/issuer", e.KeySet, nil },
+		OpenRelay: func(ctx context.Context, cluster string, t link.Target) (net.Conn, error) {
+			return e.OpenRelay(ctx, cluster, t)
 		},
 		Blobs: blobs{}, NewID: e.newID, Authorize: func(context.Context, resource.Principal, string, string) error { return nil },
 	}
@@ -303,6 +325,8 @@ const (
 	ExtensionBody = `{"properties":{"extensionType":"microsoft.azureml.kubernetes","configurationSettings":{"enableTraining":true},"configurationProtectedSettings":{"servicebus.connectionString":"secret"}}}`
 	ComputeBody   = `{"properties":{"computeType":"Kubernetes","resourceId":"` + Cluster + `","properties":{"namespace":"train"}}}`
 	CodeBody      = `{"properties":{"codeUri":"https://fl.test/blob/%s/upload-1","properties":{"hash_sha256":"abc"}}}`
+	EndpointBody  = `{"properties":{"compute":"k8s"}}`
+	BlueBody      = `{"properties":{"endpointComputeType":"Kubernetes","environmentId":"azureml:sklearn:1","model":"azureml:digits:1","codeConfiguration":{"codeId":"azureml:abc:1","scoringScript":"score.py"}}}`
 	JobBody       = `{"properties":{"jobType":"Command","command":"python train.py","computeId":"k8s","environmentId":"azureml:sklearn:1"}}`
 )
 
@@ -342,6 +366,19 @@ func (e *Env) Ready() {
 	e.Put(Compute, ComputeBody)
 	e.Set(Compute, map[string]any{"provisioningState": "Succeeded"})
 	e.Put(Workspace+"/environments/sklearn/versions/1", `{"properties":{"image":"docker.io/library/sklearn:1"}}`)
+}
+
+// Serving makes all that an online deployment needs on top of Ready: a cluster with inference whose router is at 10.0.0.9, model digits:1
+// and code abc:1, and endpoint digits.
+func (e *Env) Serving() {
+	e.T.Helper()
+	e.Ready()
+	e.Set(Extension, map[string]any{"configurationSettings": map[string]any{"enableTraining": "True", "enableInference": "True", "allowInsecureConnections": "True"}})
+	e.Observe(link.KeyRouter, link.RouterStatus{Type: "LoadBalancer", LoadBalancers: []string{"10.0.0.9"}, ClusterIP: "10.96.0.9", Ports: []link.RouterPort{{Name: "http", Port: 80, NodePort: 30080}}})
+	e.Put(Workspace+"/models/digits/versions/1", `{"properties":{"modelType":"custom_model","modelUri":"azureml://datastores/workspaceblobstore/paths/LocalUpload/x/model"}}`)
+	e.Put(Workspace+"/codes/abc/versions/1", `{"properties":{"codeUri":"azureml://datastores/workspaceblobstore/paths/LocalUpload/y/code"}}`)
+	e.Put(Endpoint, EndpointBody)
+	e.Set(Endpoint, map[string]any{"provisioningState": "Succeeded"})
 }
 
 // Stored is a property of a record as it is stored.

@@ -1,0 +1,131 @@
+package deployment_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/controlplane/reconcile/deployment"
+	"fairlead.dev/fairlead/internal/controlplane/reconcile/endpoint"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
+	"fairlead.dev/fairlead/internal/link"
+)
+
+const key = link.PrefixDeployment + "digits/blue"
+
+func TestDeployment(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	c := deployment.New(e.Deps)
+	e.Put(typestest.Blue, typestest.BlueBody)
+	step := func() { t.Helper(); e.Step(c, typestest.Blue) }
+	told := func() (d link.Deployment, spec v1alpha1.OnlineDeploymentSpec) {
+		t.Helper()
+		if !e.Desired(key, &d) {
+			t.Fatal("the cluster was not told of the deployment")
+		}
+		if err := json.Unmarshal(d.Spec, &spec); err != nil {
+			t.Fatal(err)
+		}
+		return d, spec
+	}
+	step()
+	d, spec := told()
+	if d.Namespace != "train" || !strings.HasPrefix(d.Secret["token"], "token of 22222222-") || spec.TokenSecret != v1alpha1.DeploymentObjectName("digits", "blue")+"-fetchtoken-secrets" {
+		t.Errorf("told %+v", d)
+	}
+	if !strings.HasSuffix(spec.Model.URL, "/LocalUpload/x/model/") || spec.Code.ScoringScript != "score.py" || spec.Image != "docker.io/library/sklearn:1" || spec.Scale.Max != 1 {
+		t.Errorf("spec %+v", spec)
+	}
+
+	e.Observe(key, link.ServingStatus{Revision: d.Revision, State: "Pending", Reason: "ContainerCreating", Message: "pulling the image"})
+	e.Step(c, "observed:"+strings.ToLower(typestest.Cluster)+" "+key)
+	if e.Prop(typestest.Blue, "provisioningState") != "Creating" || e.Prop(typestest.Blue, "properties", "fairlead.statusMessage") != "pulling the image" {
+		t.Errorf("%v", e.Show(typestest.Blue)["properties"])
+	}
+	e.Observe(key, link.ServingStatus{Revision: d.Revision, State: "Succeeded"})
+	step()
+	if e.Prop(typestest.Blue, "provisioningState") != "Succeeded" || e.Prop(typestest.Blue, "properties", "fairlead.statusMessage") != nil {
+		t.Errorf("%v", e.Show(typestest.Blue)["properties"])
+	}
+	if ops, err := e.Store.OperationsOf(e.Ctx, strings.ToLower(typestest.Blue)); err != nil || len(ops) != 0 {
+		t.Errorf("operations left: %v, %v", ops, err)
+	}
+
+	e.Advance(29 * 24 * time.Hour)
+	step()
+	if young, _ := told(); young.Secret["token"] != d.Secret["token"] {
+		t.Error("the token was renewed too early")
+	}
+	e.Advance(2 * 24 * time.Hour)
+	step()
+	renewed, _ := told()
+	if renewed.Secret["token"] == d.Secret["token"] || renewed.Revision != d.Revision {
+		t.Error("the token was not renewed, or the pods with it")
+	}
+
+	e.Put(typestest.Blue, strings.Replace(typestest.BlueBody, `"properties":{`, `"properties":{"environmentVariables":{"A":"b"},`, 1))
+	step()
+	updated, _ := told()
+	if updated.Revision == d.Revision || e.Prop(typestest.Blue, "provisioningState") != "Updating" {
+		t.Errorf("after an update: %s, %v", updated.Revision, e.Prop(typestest.Blue, "provisioningState"))
+	}
+	e.Advance(time.Second)
+	e.Heartbeat()
+	e.Observe(key, link.ServingStatus{Revision: updated.Revision, State: "Failed", Reason: "DeploymentCrashLoopBackOff", Message: "inference-server said: no module sklearn"})
+	step()
+	if e.Prop(typestest.Blue, "provisioningState") != "Failed" || e.Prop(typestest.Blue, "properties", "fairlead.statusReason") != "DeploymentCrashLoopBackOff" {
+		t.Errorf("%v", e.Show(typestest.Blue)["properties"])
+	}
+}
+
+// TestLost: a cluster that is connected anew is told again, and what it says of what is gone is dropped.
+func TestLost(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	e.Put(typestest.Blue, typestest.BlueBody)
+	cluster := strings.ToLower(typestest.Cluster)
+	d, ep := deployment.New(e.Deps), endpoint.New(e.Deps)
+	e.Step(d, typestest.Blue)
+	if err := e.Store.Update(e.Ctx, func(tx store.Tx) error {
+		if err := tx.DeleteDesired(e.Ctx, cluster, "endpoint/digits"); err != nil {
+			return err
+		}
+		return tx.DeleteDesired(e.Ctx, cluster, key)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.Step(ep, "cluster:"+cluster)
+	e.Step(d, "cluster:"+cluster)
+	if !e.Desired("endpoint/digits", &link.Endpoint{}) || !e.Desired(key, &link.Deployment{}) {
+		t.Error("not told again")
+	}
+	e.Observe("deployment/digits/gone", link.ServingStatus{State: "Succeeded"})
+	e.Step(d, "observed:"+cluster+" deployment/digits/gone")
+	if _, err := e.Store.Observed(e.Ctx, cluster, "deployment/digits/gone"); err == nil {
+		t.Error("word of a deployment that is gone was kept")
+	}
+}
+
+func TestEndpointEndsItsOperation(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	c := endpoint.New(e.Deps)
+	e.Put(typestest.Endpoint, `{"properties":{"description":"new"}}`)
+	e.Step(c, typestest.Endpoint)
+	if e.Prop(typestest.Endpoint, "provisioningState") != "Updating" {
+		t.Fatal("ended before the cluster spoke")
+	}
+	var told link.Endpoint
+	if !e.Desired("endpoint/digits", &told) {
+		t.Fatal("not told")
+	}
+	e.Observe("endpoint/digits", link.ServingStatus{Revision: told.Revision, State: "Succeeded"})
+	e.Step(c, typestest.Endpoint)
+	if e.Prop(typestest.Endpoint, "provisioningState") != "Succeeded" {
+		t.Errorf("%v", e.Show(typestest.Endpoint)["properties"])
+	}
+}
