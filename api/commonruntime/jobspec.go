@@ -8,8 +8,8 @@ import "fmt"
 // Versions of the document; a runtime refuses any other.
 const (
 	Version = "2"
-	// VersionDatastores is of a job with inputs or outputs below DatastoreBase, which earlier runtimes do not know.
-	VersionDatastores = "3"
+	// Version3 is of a job with inputs or outputs below DatastoreBase, or inputs to write to, which runtimes of version 2 do not know.
+	Version3 = "3"
 )
 
 // Paths inside a job's container.
@@ -99,9 +99,11 @@ type Input struct {
 	Value string `json:"value,omitempty"`
 	// URL is a file's URL, or a folder's URL without trailing slash.
 	URL string `json:"url,omitempty"`
-	// Mode is ReadOnlyMount, ReadWriteMount, Download or Direct (InputDeliveryMode). ReadWriteMount is a copy that the command may change,
-	// since a run does not write to its inputs, and so is ReadOnlyMount where the extension has no CSI driver; Direct passes the URL through.
+	// Mode is ReadOnlyMount, ReadWriteMount, Download or Direct (InputDeliveryMode). ReadOnlyMount is a copy where the extension has no CSI
+	// driver, and ReadWriteMount is one unless Write is set; Direct passes the URL through.
 	Mode string `json:"mode,omitempty"`
+	// Write is set for a folder of ReadWriteMount that the run may change. There is no copy in its place.
+	Write bool `json:"write,omitempty"`
 }
 
 // Output is one output. Type is uri_file, uri_folder, custom_model, mlflow_model or mltable.
@@ -114,7 +116,7 @@ type Output struct {
 }
 
 // Mounted tells whether an input is mounted where there is a CSI driver.
-func (i Input) Mounted() bool { return i.Mode == "ReadOnlyMount" && i.Type != "literal" }
+func (i Input) Mounted() bool { return i.Write || i.Mode == "ReadOnlyMount" && i.Type != "literal" }
 
 // Mounted tells whether an output is mounted where there is a CSI driver. A single file has no folder of its own to be mounted.
 func (o Output) Mounted() bool { return o.Mode == "ReadWriteMount" && o.Type != "uri_file" }

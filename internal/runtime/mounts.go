@@ -31,7 +31,7 @@ type mounter struct {
 
 	mu    sync.Mutex
 	cache *blobmount.Cache
-	// all are the mounts, outputs those for writing, by name.
+	// all are the mounts, outputs those for writing, by the input's or output's name.
 	all     []*blobmount.Mount
 	outputs map[string]*blobmount.Mount
 	// failed is why nothing more is tried.
@@ -44,24 +44,31 @@ func newMounter(cfg Config, blobs *blobclient.Client, log *slog.Logger, before f
 
 // input mounts an input and returns its path; ok is false when it has to be copied instead.
 func (m *mounter) input(ctx context.Context, name string, in commonruntime.Input) (path string, ok bool, err error) {
-	if !in.Mounted() || !m.blobs.Owns(in.URL) || !m.usable("input", name) {
+	if !in.Mounted() || !m.blobs.Owns(in.URL) {
 		return "", false, nil
+	}
+	if err := m.usable(); err != nil {
+		return "", false, m.copyInstead("input", name, in.Write, err)
 	}
 	files, single, err := m.inputFiles(ctx, in)
 	if err != nil {
 		return "", false, err
 	}
-	mount := mountbroker.Request{Name: "inputs/" + name, ReadOnly: true}
-	if _, ok = m.mount(ctx, mount, in.URL, files); !ok {
-		return "", false, nil
+	q := mountbroker.Request{Name: "inputs/" + name, ReadOnly: !in.Write}
+	mounted, err := m.mount(ctx, q, in.URL, files)
+	if err != nil {
+		return "", false, m.copyInstead("input", name, in.Write, err)
 	}
-	return filepath.Join(m.cfg.MountDir, mount.Name, single), true, nil
+	if in.Write {
+		m.stored(name, mounted)
+	}
+	return filepath.Join(m.cfg.MountDir, q.Name, single), true, nil
 }
 
 // inputFiles lists what an input holds; single is the name of its only file, if it is one.
 func (m *mounter) inputFiles(ctx context.Context, in commonruntime.Input) (files []blobclient.Blob, single string, err error) {
 	if in.Type != "uri_file" {
-		if files, err = m.list(ctx, in.URL); err != nil || len(files) > 0 {
+		if files, err = m.list(ctx, in.URL); err != nil || len(files) > 0 || in.Write {
 			return files, "", err
 		}
 		if in.Type == "uri_folder" {
@@ -89,52 +96,64 @@ func (m *mounter) list(ctx context.Context, url string) (files []blobclient.Blob
 
 // output mounts an output and returns its path; ok is false when it has to be copied instead.
 func (m *mounter) output(ctx context.Context, name string, o commonruntime.Output) (path string, ok bool, err error) {
-	if !o.Mounted() || !m.blobs.Owns(o.URL) || !m.usable("output", name) {
+	if !o.Mounted() || !m.blobs.Owns(o.URL) {
 		return "", false, nil
+	}
+	if err := m.usable(); err != nil {
+		return "", false, m.copyInstead("output", name, false, err)
 	}
 	files, err := m.list(ctx, o.URL)
 	if err != nil {
 		return "", false, err
 	}
 	q := mountbroker.Request{Name: "outputs/" + name}
-	mounted, ok := m.mount(ctx, q, o.URL, files)
-	if !ok {
-		return "", false, nil
+	mounted, err := m.mount(ctx, q, o.URL, files)
+	if err != nil {
+		return "", false, m.copyInstead("output", name, false, err)
 	}
-	m.mu.Lock()
-	m.outputs[name] = mounted
-	m.mu.Unlock()
+	m.stored(name, mounted)
 	return filepath.Join(m.cfg.MountDir, q.Name), true, nil
 }
 
-// usable says whether mounts can be had; if not, the log has why.
-func (m *mounter) usable(kind, name string) bool {
+// stored makes flush wait for a mount.
+func (m *mounter) stored(name string, mounted *blobmount.Mount) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.failed
-	if m.cfg.MountDir == "" {
-		err = errors.New("the extension in this cluster has no CSI driver for blobs")
-	}
-	if err != nil {
-		m.log.Warn("copied instead of mounted", "kind", kind, "name", name, "reason", err)
-	}
-	return err == nil
+	m.outputs[name] = mounted
 }
 
-// mount gets a mount from the node and serves it; ok is false when there is none to be had.
-func (m *mounter) mount(ctx context.Context, q mountbroker.Request, url string, files []blobclient.Blob) (mounted *blobmount.Mount, ok bool) {
+// usable says why mounts cannot be had.
+func (m *mounter) usable() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cfg.MountDir == "" {
+		return errors.New("the extension in this cluster has no CSI driver for blobs")
+	}
+	return m.failed
+}
+
+// copyInstead tells the log why something is copied, unless a copy would not do.
+func (m *mounter) copyInstead(kind, name string, never bool, reason error) error {
+	if never {
+		return fmt.Errorf("mounting it for writing: %w; use mode download for a copy, or an output", reason)
+	}
+	m.log.Warn("copied instead of mounted", "kind", kind, "name", name, "reason", reason)
+	return nil
+}
+
+// mount gets a mount from the node and serves it.
+func (m *mounter) mount(ctx context.Context, q mountbroker.Request, url string, files []blobclient.Blob) (mounted *blobmount.Mount, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed != nil {
-		return nil, false
+		return nil, m.failed
 	}
 	if mounted, m.failed = m.serve(ctx, q, url, files); m.failed != nil {
-		m.log.Warn("copied instead of mounted", "mount", q.Name, "reason", m.failed)
-		return nil, false
+		return nil, m.failed
 	}
 	m.all = append(m.all, mounted)
 	m.log.Info("mounted", "mount", q.Name, "readOnly", q.ReadOnly, "files", len(files))
-	return mounted, true
+	return mounted, nil
 }
 
 func (m *mounter) serve(ctx context.Context, q mountbroker.Request, url string, files []blobclient.Blob) (*blobmount.Mount, error) {
@@ -173,7 +192,7 @@ func (m *mounter) ask(ctx context.Context, q mountbroker.Request) (*os.File, err
 	}
 }
 
-// flush waits until all that was written to an output is stored; ok is false for one that is not mounted.
+// flush waits until all that was written to an input or output is stored; ok is false for one that is not mounted.
 func (m *mounter) flush(ctx context.Context, name string) (ok bool, err error) {
 	m.mu.Lock()
 	mounted := m.outputs[name]

@@ -54,10 +54,15 @@ type uploader struct {
 	mounts *mounter
 }
 
-// outputs uploads every declared output; all are tried, and errors name the output.
-func (u uploader) outputs(ctx context.Context, outputs map[string]commonruntime.Output, paths map[string]string) error {
+// outputs uploads every declared output, and stores what was changed of inputs; all are tried, and errors name them.
+func (u uploader) outputs(ctx context.Context, spec commonruntime.JobSpec, paths map[string]string) error {
 	var errs []error
-	for name, o := range outputs {
+	for name := range spec.Inputs {
+		if _, err := u.mounts.flush(ctx, name); err != nil {
+			errs = append(errs, fmt.Errorf("storing what was changed of input %q: %w", name, err))
+		}
+	}
+	for name, o := range spec.Outputs {
 		if o.Mode == "Direct" {
 			continue
 		}

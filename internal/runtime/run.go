@@ -322,7 +322,7 @@ func (r *run) finalize(ctx context.Context, p prepared, res commonruntime.Result
 	var eg errgroup.Group
 	shared := u // attempts have logs of their own, but the same outputs
 	shared.newest, shared.mounts = r.newest, r.mounts
-	eg.Go(func() error { return shared.outputs(ctx, r.spec.Outputs, p.outputs) })
+	eg.Go(func() error { return shared.outputs(ctx, r.spec, p.outputs) })
 	eg.Go(func() error {
 		return shared.tree(ctx, filepath.Join(r.cfg.codeDir(), "outputs"), r.artifact("outputs"))
 	})

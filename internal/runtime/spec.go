@@ -32,8 +32,8 @@ func ParseSpec(b []byte) (commonruntime.JobSpec, error) {
 
 func checkSpec(s commonruntime.JobSpec) error {
 	switch {
-	case s.Version != commonruntime.Version && s.Version != commonruntime.VersionDatastores:
-		return fmt.Errorf("job spec has version %q; this runtime reads only %q and %q (upgrade the extension)", s.Version, commonruntime.Version, commonruntime.VersionDatastores)
+	case s.Version != commonruntime.Version && s.Version != commonruntime.Version3:
+		return fmt.Errorf("job spec has version %q; this runtime reads only %q and %q (upgrade the extension)", s.Version, commonruntime.Version, commonruntime.Version3)
 	case strings.TrimSpace(s.Command) == "":
 		return fmt.Errorf("job spec has no command")
 	case s.Artifacts == "" || s.BlobBase == "":

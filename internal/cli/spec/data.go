@@ -65,6 +65,9 @@ func (d *decoder) input(n *yaml.Node, path string) Input {
 	if in.Mode == "" {
 		in.Mode = "ro_mount"
 	}
+	if in.Mode == "rw_mount" && !strings.HasPrefix(in.Path, "azureml://") && len(d.problems) == before {
+		d.fail(n, "%s.mode: rw_mount changes the folder itself, which must be azureml://datastores/<datastore>/paths/<folder>; use download for a copy that the command may change", path)
+	}
 	if strings.TrimSpace(in.Path) == "" && len(d.problems) == before {
 		d.fail(n, "%s.path: is required: a local path, azureml:<data>:<version>, azureml://datastores/… or https://…", path)
 	}

@@ -98,6 +98,7 @@ func TestJob_BadInput(t *testing.T) {
 		"input a list":           {minimal + "inputs: {d: [1]}\n", `job.yml:4: inputs.d: must be a literal or a mapping with type and path, not a list`},
 		"input name":             {minimal + "inputs: {1d: 2}\n", `job.yml:4: inputs: "1d" is not a name: letters, digits and _, not beginning with a digit`},
 		"input empty":            {minimal + "inputs:\n  d:\n", `job.yml:5: inputs.d: has no value`},
+		"input to change":        {minimal + "inputs: {d: {path: a, mode: rw_mount}}\n", `job.yml:4: inputs.d.mode: rw_mount changes the folder itself, which must be azureml://datastores/<datastore>/paths/<folder>; use download for a copy that the command may change`},
 		"output mode":            {minimal + "outputs: {o: {mode: download}}\n", `job.yml:4: outputs.o.mode: "download" is not one of rw_mount, upload, direct`},
 		"output path":            {minimal + "outputs: {o: {path: ./x}}\n", `job.yml:4: outputs.o.path: "./x" is not a place for output; want azureml://datastores/<name>/paths/<folder>`},
 		"placeholder":            {"command: echo ${{inputs.datta}}\nenvironment: azureml:e:1\ncompute: k\ninputs: {data: 1}\n", `job.yml:1: command: ${{inputs.datta}} names no entry of inputs; did you mean "data"?`},

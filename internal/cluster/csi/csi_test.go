@@ -306,3 +306,18 @@ func TestAPodCannotMountElsewhere(t *testing.T) {
 		t.Error("a persistent volume is accepted")
 	}
 }
+
+// TestWithoutADriver: what is only read is copied, and what is to be changed where it is is not.
+func TestWithoutADriver(t *testing.T) {
+	p := newPod(t, "", "cat ${{inputs.in}}/a")
+	p.blobs.Put("acct/data/set/a", "hello\n")
+	if r := p.run(); r.ExitCode != 0 || p.out.String() != "hello\n" {
+		t.Errorf("result %+v, output %s", r, p.out)
+	}
+	p = newPod(t, "", "true")
+	p.blobs.Put("acct/data/set/a", "hello\n")
+	p.spec.Inputs["in"] = commonruntime.Input{Type: "uri_folder", Mode: "ReadWriteMount", Write: true, URL: p.spec.Inputs["in"].URL}
+	if r := p.run(); r.Code != runtime.CodeInputDownloadFailed || !strings.Contains(r.Message, "no CSI driver") || !strings.Contains(r.Message, "mode download") {
+		t.Errorf("result %+v", r)
+	}
+}

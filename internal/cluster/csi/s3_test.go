@@ -30,13 +30,15 @@ func TestAJobReadsAndWritesS3(t *testing.T) {
 	p := newPod(t, n.publish("p1"), `set -e; m=${{outputs.mounted}}
 grep -c ' fuse' /proc/mounts; find ${{inputs.mounted}} -type f | sed "s|.*/mounted/||" | sort; tail -c 3 ${{inputs.mounted}}/big; cat ${{inputs.copied}}/a/b ${{inputs.file}}
 cat $m/kept; rm $m/gone; echo more >> $m/kept; cp ${{inputs.mounted}}/big $m/.tmp; mv $m/.tmp $m/big
+cd ${{inputs.changed}}; sed -i s/a/b/ word; rm old; mkdir -p new; echo n > new/n
 echo u > ${{outputs.uploaded}}/u; head -c 9000000 /dev/zero > ${{outputs.uploaded}}/parts; echo f > ${{outputs.file}}`)
 	p.cfg.HTTP = &http.Client{}
 	root := front.Account + "/lake"
-	p.spec.Version, p.spec.DatastoreBase = commonruntime.VersionDatastores, front.Base+"/"
+	p.spec.Version, p.spec.DatastoreBase = commonruntime.Version3, front.Base+"/"
 	p.spec.Inputs = map[string]commonruntime.Input{
 		"mounted": {Type: "uri_folder", Mode: "ReadOnlyMount", URL: root + "/set"},
 		"copied":  {Type: "uri_folder", Mode: "Download", URL: root + "/set"},
+		"changed": {Type: "uri_folder", Mode: "ReadWriteMount", Write: true, URL: root + "/out/c"},
 		"file":    {Type: "uri_file", Mode: "Download", URL: root + "/set/a/b"},
 	}
 	p.spec.Outputs = map[string]commonruntime.Output{
@@ -49,18 +51,20 @@ echo u > ${{outputs.uploaded}}/u; head -c 9000000 /dev/zero > ${{outputs.uploade
 	s.Put(t, "lake", "team/set/a/b", "small\n")
 	s.Put(t, "lake", "team/out/m/kept", "kept\n")
 	s.Put(t, "lake", "team/out/m/gone", "gone")
+	s.Put(t, "lake", "team/out/c/word", "a\n")
+	s.Put(t, "lake", "team/out/c/old", "old")
 	if r := p.run(); r.ExitCode != 0 {
 		t.Fatalf("result %+v, output %s", r, p.out)
 	}
-	if got, want := p.out.String(), "2\na/b\nbig\nendsmall\nsmall\nkept\n"; got != want {
+	if got, want := p.out.String(), "3\na/b\nbig\nendsmall\nsmall\nkept\n"; got != want {
 		t.Errorf("output\n%s\nwant\n%s", got, want)
 	}
-	for key, want := range map[string]string{"out/m/kept": "kept\nmore\n", "out/m/big": big, "out/u/u": "u\n", "out/u/parts": strings.Repeat("\x00", 9000000), "out/f": "f\n"} {
+	for key, want := range map[string]string{"out/m/kept": "kept\nmore\n", "out/m/big": big, "out/u/u": "u\n", "out/u/parts": strings.Repeat("\x00", 9000000), "out/f": "f\n", "out/c/word": "b\n", "out/c/new/n": "n\n"} {
 		if got, ok := s.Get(t, "lake", "team/"+key); !ok || got != want {
 			t.Errorf("%s has %d bytes, want %d", key, len(got), len(want))
 		}
 	}
-	for _, key := range []string{"out/m/gone", "out/m/.tmp"} {
+	for _, key := range []string{"out/m/gone", "out/m/.tmp", "out/c/old"} {
 		if _, ok := s.Get(t, "lake", "team/"+key); ok {
 			t.Errorf("%s is there", key)
 		}

@@ -21,6 +21,7 @@ func TestBlobMounts(t *testing.T) {
 		"input":              {spec: `{"inputs":{"a":{"type":"literal"},"b":{"type":"uri_folder","mode":"ReadOnlyMount"}}}`, want: true},
 		"file":               {spec: `{"inputs":{"b":{"type":"uri_file","mode":"ReadOnlyMount"}}}`, want: true},
 		"output":             {spec: `{"outputs":{"b":{"type":"custom_model","mode":"ReadWriteMount"}}}`, want: true},
+		"an input to change": {spec: `{"inputs":{"b":{"type":"uri_folder","mode":"ReadWriteMount","write":true}}}`, want: true},
 		"no driver":          {spec: `{"outputs":{"b":{"type":"custom_model","mode":"ReadWriteMount"}}}`, off: true},
 		"copies":             {spec: `{"inputs":{"b":{"type":"uri_folder","mode":"Download"},"c":{"type":"uri_folder","mode":"ReadWriteMount"}},"outputs":{"o":{"mode":"Upload"}}}`},
 		"a file to write to": {spec: `{"outputs":{"b":{"type":"uri_file","mode":"ReadWriteMount"}}}`},

@@ -89,16 +89,12 @@ func (a *Authorizer) authorizeRun(ctx context.Context, p resource.Principal, n b
 	if err := a.stillWrites(name, state); err != nil {
 		return err
 	}
-	folders := []string{state.Spec.Artifacts}
-	for _, o := range state.Spec.Outputs {
-		folders = append(folders, o.URL)
-	}
-	for _, folder := range folders {
+	for _, folder := range append(writable(state), state.Spec.Artifacts) {
 		if within(folder, n) {
 			return nil
 		}
 	}
-	return Refusef("run %s writes only below its artifacts and its declared outputs, not to %s", name, n)
+	return Refusef("run %s writes only below its artifacts, its declared outputs and inputs of ReadWriteMount, not to %s", name, n)
 }
 
 // run is the run that a token is of.
@@ -117,6 +113,19 @@ func (a *Authorizer) run(ctx context.Context, p resource.Principal) (name string
 		return "", state, Refusef("the token is of another run that had the name %s and was deleted", rec.Name)
 	}
 	return rec.Name, state, nil
+}
+
+// writable are the addresses that a run's job declared to write to.
+func writable(state runstate.State) (urls []string) {
+	for _, o := range state.Spec.Outputs {
+		urls = append(urls, o.URL)
+	}
+	for _, i := range state.Spec.Inputs {
+		if i.Write {
+			urls = append(urls, i.URL)
+		}
+	}
+	return urls
 }
 
 // accountOf is the account of a run's workspace; "" if its state does not say.

@@ -23,8 +23,8 @@ func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principa
 	if own := accountOf(state); own == "" || own != at.Account {
 		return Refusef("run %s reads datastores of account %s only, not of %s", name, own, at.Account)
 	}
-	for _, o := range state.Spec.Outputs {
-		if out, ok := dataaddress.Split(o.URL); ok && out.Path != "" && out.Holds(at) {
+	for _, url := range writable(state) {
+		if out, ok := dataaddress.Split(url); ok && out.Path != "" && out.Holds(at) {
 			if write {
 				return a.stillWrites(name, state)
 			}
@@ -32,7 +32,7 @@ func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principa
 		}
 	}
 	if write {
-		return Refusef("run %s writes only to its declared outputs, not to %q of datastore %s", name, at.Path, at.Datastore)
+		return Refusef("run %s writes only to its declared outputs and inputs of ReadWriteMount, not to %q of datastore %s", name, at.Path, at.Datastore)
 	}
 	for _, i := range state.Spec.Inputs {
 		if in, ok := dataaddress.Split(i.URL); ok && in.Holds(at) {

@@ -37,7 +37,8 @@ func TestAuthorizer(t *testing.T) {
 			// What looks like an address of a blob further down is none.
 			"odd": {URL: "https://x/datastores/" + account + "/lake/blob/" + account + "/azureml/ExperimentRun/dcid.other"}},
 		Inputs: map[string]commonruntime.Input{"set": {URL: "https://x/datastores/" + account + "/lake/set"}, "pond": {URL: "https://x/datastores/" + account + "/pond"},
-			"other": {URL: "https://x/datastores/fl000000000000/lake/set"}}}}
+			"other": {URL: "https://x/datastores/fl000000000000/lake/set"},
+			"blob":  {URL: "https://x/blob/" + account + "/azureml-blobstore-1/change", Write: true}, "far": {URL: "https://x/datastores/" + account + "/lake/change", Write: true}}}}
 	ended := state
 	ended.RecordedAt = now.Add(-time.Hour)
 	err = st.Update(ctx, func(tx store.Tx) error {
@@ -84,6 +85,7 @@ func TestAuthorizer(t *testing.T) {
 		"run writes another container": {run, account, "code-1", "ExperimentRun/dcid.run1/x", true, "writes only below"},
 		"run writes its output":        {run, account, "azureml-blobstore-1", "azureml/run1/model/m.pkl", true, ""},
 		"run writes an output file":    {run, account, "azureml-blobstore-1", "azureml/run1/model", true, ""},
+		"run changes an input":         {run, account, "azureml-blobstore-1", "change/a", true, ""},
 		"run writes undeclared":        {run, account, "azureml-blobstore-1", "azureml/run1/other", true, "writes only below"},
 		"run writes another run's":     {run, account, "azureml", "ExperimentRun/dcid.other/x", true, "writes only below"},
 		"run writes a whole container": {run, account, "whole-container", "x", true, "writes only below"},
@@ -131,6 +133,7 @@ func TestAuthorizer(t *testing.T) {
 		"run writes its input":           {run, at("lake", "set/a"), true, "writes only to its declared outputs"},
 		"run writes its output":          {run, at("lake", "out/1/m"), true, ""},
 		"run reads its output":           {run, at("lake", "out/1/m"), false, ""},
+		"run changes an input":           {run, at("lake", "change/a"), true, ""},
 		"run writes beside its output":   {run, at("lake", "out/10"), true, "writes only to its declared outputs"},
 		"run reads another account":      {run, dataaddress.Address{Account: "fl000000000000", Datastore: "lake", Path: "set/a"}, false, "of account " + account + " only"},
 		"ended run writes":               {endedRun, at("lake", "out/1/m"), true, "ended at"},

@@ -116,7 +116,7 @@ func TestJobsUseS3(t *testing.T) {
 	}
 	st := state(ws+"/jobs/first", `"inputs":{"a":{"jobInputType":"uri_folder","uri":"azureml:set:1"},"b":{"jobInputType":"uri_file","uri":"`+at+`/x.csv"}},
 		"outputs":{"o":{"jobOutputType":"uri_folder","uri":"azureml://datastores/lake/paths/out/é"}}`)
-	if st.Spec.Version != commonruntime.VersionDatastores || st.Spec.DatastoreBase != "https://fl.test/datastores/" ||
+	if st.Spec.Version != commonruntime.Version3 || st.Spec.DatastoreBase != "https://fl.test/datastores/" ||
 		st.Spec.Inputs["a"].URL != at+"/set%201" || st.Spec.Inputs["b"].URL != at+"/x.csv" || st.Spec.Outputs["o"].URL != at+"/out/%C3%A9" {
 		t.Errorf("%+v", st.Spec)
 	}
@@ -126,6 +126,10 @@ func TestJobsUseS3(t *testing.T) {
 	}
 	if st = state(ws+"/jobs/third", ""); st.Spec.Version != commonruntime.Version || st.Spec.DatastoreBase != "" {
 		t.Errorf("a job without them is told %+v", st.Spec)
+	}
+	st = state(ws+"/jobs/changes", `"inputs":{"a":{"jobInputType":"uri_folder","mode":"ReadWriteMount","uri":"azureml://datastores/workspaceblobstore/paths/set"},"b":{"jobInputType":"uri_folder","uri":"azureml://datastores/workspaceblobstore/paths/set"}}`)
+	if st.Spec.Version != commonruntime.Version3 || st.Spec.DatastoreBase != "" || !st.Spec.Inputs["a"].Write || st.Spec.Inputs["b"].Write {
+		t.Errorf("a job that changes an input is told %+v", st.Spec)
 	}
 	for uri, text := range map[string]string{
 		"https://fl.test/datastores/fl000000000000/lake/x": "another workspace",

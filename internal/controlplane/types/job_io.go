@@ -13,11 +13,17 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
 
+const (
+	modeReadWrite = "ReadWriteMount"
+	// uploadFolder is where clients put local data in blobStore, by its content.
+	uploadFolder = "LocalUpload"
+)
+
 var (
 	inputTypes  = []string{"literal", "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model"}
-	inputModes  = []string{"ReadOnlyMount", "ReadWriteMount", "Download", "Direct"}
+	inputModes  = []string{"ReadOnlyMount", modeReadWrite, "Download", "Direct"}
 	outputTypes = []string{"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model"}
-	outputModes = []string{"ReadWriteMount", "Upload", "Direct"}
+	outputModes = []string{modeReadWrite, "Upload", "Direct"}
 )
 
 func checkInputs(j *machinelearning.CommandJob) error {
@@ -130,9 +136,30 @@ func (d Deps) resolveInputs(ctx context.Context, r store.Reader, ws arm.ID, j *m
 		if err != nil {
 			return nil, err
 		}
-		out[name] = commonruntime.Input{Type: in.JobInputType, URL: u, Mode: in.Mode}
+		write := in.Mode == modeReadWrite
+		if err := checkWritable("properties.inputs."+name, in); write && err != nil {
+			return nil, err
+		}
+		out[name] = commonruntime.Input{Type: in.JobInputType, URL: u, Mode: in.Mode, Write: write}
 	}
 	return out, nil
+}
+
+// checkWritable refuses to have an input changed that others rely on: what was uploaded is found again by its content, an asset's version
+// stays what it is, and so does what another job left.
+func checkWritable(at string, in *machinelearning.JobInput) error {
+	ref, err := uri.Parse(in.URI)
+	if err != nil {
+		return arm.Invalid(at+".uri", "%s.uri: %v.", at, err)
+	}
+	uploaded := strings.EqualFold(ref.Name, blobStore) && (ref.Path == uploadFolder || strings.HasPrefix(ref.Path, uploadFolder+"/"))
+	switch {
+	case in.JobInputType != "uri_folder":
+		return arm.Invalid(at+".mode", "%s.mode is ReadWriteMount, but its jobInputType is %s; only a uri_folder is mounted for writing. Give Download for a copy that the command may change.", at, in.JobInputType)
+	case ref.Kind != uri.Datastore || ref.Path == "" || strings.EqualFold(ref.Name, artifactStore) || uploaded:
+		return arm.Invalid(at+".mode", "%s.mode is ReadWriteMount, which changes the folder itself, but %q is not one for jobs to change: that is azureml://datastores/<datastore>/paths/<folder>, and no upload, asset or other job's files. Give Download for a copy that the command may change.", at, in.URI)
+	}
+	return nil
 }
 
 func (d Deps) inputURL(ctx context.Context, r store.Reader, ws arm.ID, at string, in *machinelearning.JobInput) (string, error) {

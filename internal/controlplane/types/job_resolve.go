@@ -60,25 +60,29 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if st.Spec.Outputs, err = d.resolveOutputs(ctx, r, ws, j); err != nil {
 		return st, err
 	}
-	d.useDatastores(&st.Spec)
+	d.needVersion(&st.Spec)
 	if st.Spec.Environment, err = d.environmentVariables(ws, wsRec, run, j); err != nil {
 		return st, err
 	}
 	return st, setSizes(&st, j)
 }
 
-// useDatastores tells the runtime about datastores elsewhere, if the job has any. One that does not know of them refuses the document.
-func (d Deps) useDatastores(spec *commonruntime.JobSpec) {
+// needVersion says which version of the document a job needs, and where datastores elsewhere are, if it has any. A runtime that does
+// not know of these refuses the document.
+func (d Deps) needVersion(spec *commonruntime.JobSpec) {
 	base := d.PublicURL + dataaddress.Prefix
-	uses := false
+	elsewhere, writes := false, false
 	for _, in := range spec.Inputs {
-		uses = uses || strings.HasPrefix(in.URL, base)
+		elsewhere, writes = elsewhere || strings.HasPrefix(in.URL, base), writes || in.Write
 	}
 	for _, out := range spec.Outputs {
-		uses = uses || strings.HasPrefix(out.URL, base)
+		elsewhere = elsewhere || strings.HasPrefix(out.URL, base)
 	}
-	if uses {
-		spec.Version, spec.DatastoreBase = commonruntime.VersionDatastores, base
+	if elsewhere {
+		spec.DatastoreBase = base
+	}
+	if elsewhere || writes {
+		spec.Version = commonruntime.Version3
 	}
 }
 
