@@ -1,4 +1,5 @@
-// Command fairlead-runtime runs inside a job's pod: `install <path>` copies it into the user's image, `run` does the job.
+// Command fairlead-runtime runs inside pods. A job's: `install <path>` copies it into the user's image, `run` does the job. An online
+// deployment's: `storage-initializer` fetches model and code, `serve` runs the scoring script.
 package main
 
 import (
@@ -12,22 +13,25 @@ import (
 )
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	self, err := os.Executable()
+	exitOn(err)
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "install":
-		self, err := os.Executable()
-		if err == nil {
-			err = runtime.Install(self, os.Args[2])
-		}
-		exitOn(err)
+		exitOn(runtime.Install(self, os.Args[2]))
 	case len(os.Args) == 2 && os.Args[1] == "run":
 		cfg, err := runtime.FromEnvironment(os.Environ())
 		exitOn(err)
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-		code := runtime.Run(ctx, cfg)
-		stop()
-		os.Exit(code)
+		os.Exit(runtime.Run(ctx, cfg)) //nolint:gocritic // stop only frees the handler
+	case len(os.Args) == 2 && os.Args[1] == "storage-initializer":
+		cfg, err := runtime.StorageFromEnvironment(self)
+		exitOn(err)
+		os.Exit(runtime.InitializeStorage(ctx, cfg))
+	case len(os.Args) == 2 && os.Args[1] == "serve":
+		os.Exit(runtime.Serve(ctx, runtime.ServerFromEnvironment(os.Environ())))
 	default:
-		exitOn(fmt.Errorf("usage: fairlead-runtime install <path> | run"))
+		exitOn(fmt.Errorf("usage: fairlead-runtime install <path> | run | storage-initializer | serve"))
 	}
 }
 

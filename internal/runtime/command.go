@@ -30,10 +30,8 @@ func shell(command string, environ []string) ([]string, error) {
 		}
 	}
 	for _, name := range []string{"/bin/bash", "bash", "/bin/sh", "sh"} {
-		for _, p := range candidates(name, path) {
-			if fi, err := os.Stat(p); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
-				return []string{p, "-c", command}, nil
-			}
+		if p := find(name, path); p != "" {
+			return []string{p, "-c", command}, nil
 		}
 	}
 	return nil, errors.New("the image has neither bash nor sh, and a command needs one of them; use an image with a shell")

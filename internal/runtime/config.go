@@ -58,11 +58,7 @@ type Config struct {
 
 // FromEnvironment is the configuration of a runtime in a pod.
 func FromEnvironment(environ []string) (Config, error) {
-	env := make(map[string]string, len(environ))
-	for _, kv := range environ {
-		k, v, _ := strings.Cut(kv, "=")
-		env[k] = v
-	}
+	env := environment(environ)
 	c := Config{
 		SpecPath: commonruntime.SpecPath, TokenPath: commonruntime.TokenPath, CAPath: commonruntime.CAPath,
 		CustomCAPath: commonruntime.CustomCAPath, PublicCAs: publicCAs,

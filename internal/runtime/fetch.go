@@ -94,8 +94,7 @@ func (f fetcher) input(ctx context.Context, name string, in commonruntime.Input)
 // folder fetches every blob below a folder's URL and returns how many there were.
 func (f fetcher) folder(ctx context.Context, url, dir string) (int, error) {
 	n := 0
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelFiles)
+	g, gctx := f.group(ctx)
 	err := f.blobs.List(gctx, url, func(b blobclient.Blob) error {
 		if strings.HasSuffix(b.Name, "/") { // a folder marker
 			return nil
@@ -112,6 +111,13 @@ func (f fetcher) folder(ctx context.Context, url, dir string) (int, error) {
 		return n, gerr
 	}
 	return n, err
+}
+
+// group runs so many transfers of files at once.
+func (f fetcher) group(ctx context.Context) (*errgroup.Group, context.Context) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelFiles)
+	return g, gctx
 }
 
 // file fetches one URL to a path that no other file of the input has.

@@ -96,7 +96,7 @@ func (r *run) open() error {
 		hc = httpClient(private)
 	}
 	r.blobs, err = blobclient.New(blobclient.Config{
-		Base: r.spec.BlobBase, Datastores: r.spec.DatastoreBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.token,
+		Base: r.spec.BlobBase, Datastores: r.spec.DatastoreBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.cfg.readToken,
 		OnRetry: func(err error, wait time.Duration) {
 			r.log.Warn("trying again", "after", wait.Round(time.Millisecond), "error", err)
 		},
@@ -104,9 +104,9 @@ func (r *run) open() error {
 	return err
 }
 
-// token is read anew each time, because the Secret may be renewed while the job runs.
-func (r *run) token() (string, error) {
-	b, err := os.ReadFile(r.cfg.TokenPath)
+// readToken reads the token anew each time, because the Secret may be renewed while the job runs.
+func (c Config) readToken() (string, error) {
+	b, err := os.ReadFile(c.TokenPath)
 	return strings.TrimSpace(string(b)), err
 }
 
@@ -243,7 +243,7 @@ func (r *run) prepare(ctx context.Context) (prepared, error) {
 			return p, fmt.Errorf("making folder %s: %w", dir, err)
 		}
 	}
-	if p.token, err = r.token(); err != nil {
+	if p.token, err = r.cfg.readToken(); err != nil {
 		return p, fail(CodeSpecInvalid, fmt.Errorf("reading run token: %w", err))
 	}
 	if p.trust, err = r.cfg.trust(); err != nil {

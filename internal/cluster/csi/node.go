@@ -5,6 +5,8 @@
 //
 //	kubelet ─ NodePublishVolume ─▶ tmpfs + socket   pod ─ mount? ─▶ socket ─▶ /dev/fuse, mount(2) ─▶ device to the pod
 //	kubelet ─ NodeUnpublishVolume ─▶ everything in it is unmounted
+//
+// A volume with the attribute modelCache is the folder of models that the node keeps for the pods of one namespace.
 package csi
 
 import (
@@ -22,6 +24,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/mountbroker"
 )
 
@@ -115,6 +118,12 @@ func (n *Node) NodePublishVolume(_ context.Context, q *csi.NodePublishVolumeRequ
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if q.GetVolumeContext()[commonruntime.ModelCacheAttribute] == "true" {
+		if err := n.publishModels(dir, q.GetVolumeContext()["csi.storage.k8s.io/pod.namespace"]); err != nil {
+			return nil, status.Errorf(codes.Internal, "mounting models at %s: %v", dir, err)
+		}
+		return &csi.NodePublishVolumeResponse{}, nil
+	}
 	if n.volumes[dir] != nil {
 		return &csi.NodePublishVolumeResponse{}, nil
 	}

@@ -27,6 +27,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer node.Close()
 	endpoint := filepath.Join(cfg.KubeletDir, "plugins", mountbroker.Driver, "csi.sock")
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return node.sweepModels(ctx) })
 	group.Go(func() error {
 		return serve(ctx, endpoint, func(s *grpc.Server) {
 			csi.RegisterIdentityServer(s, node)

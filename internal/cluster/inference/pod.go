@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/mountbroker"
+	"fairlead.dev/fairlead/internal/runtime/podenv"
 )
 
 // A pod that ends goes on serving while the routers hear of it and until what it has been given is answered; then it is told to stop.
@@ -230,7 +231,8 @@ func (w world) addStorage(spec *corev1.PodSpec, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("writing what is to be fetched: %w", err)
 	}
-	init.Env = []corev1.EnvVar{{Name: commonruntime.StorageEnv, Value: strings.ReplaceAll(string(b), "$(", "$$(")}}
+	init.Env = []corev1.EnvVar{{Name: podenv.PodUID, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}},
+		{Name: commonruntime.StorageEnv, Value: strings.ReplaceAll(string(b), "$(", "$$(")}}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Proxy)) {
 		init.Env = append(init.Env, corev1.EnvVar{Name: name, Value: cfg.Proxy[name]})
 	}

@@ -1,0 +1,172 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/runtime/blobclient/blobtest"
+)
+
+// aStorage is a pod on a node with a cache, whose model is a folder of two files.
+func aStorage(t *testing.T, blobs *blobtest.Server, cache string) StorageConfig {
+	t.Helper()
+	dir := t.TempDir()
+	token, self := filepath.Join(dir, "token"), filepath.Join(dir, "self")
+	for path, content := range map[string]string{token: blobtest.Token, self: "program"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blobs.Put("acct/data/run/model/weights", "weights\n")
+	blobs.Put("acct/data/run/model/deep/config.json", "{}\n")
+	blobs.Put("acct/data/code/score.py", "def init(): pass\n")
+	return StorageConfig{
+		Storage: commonruntime.Storage{BlobBase: blobs.Base, Cache: cache, Server: true,
+			Model: &commonruntime.Fetch{URL: blobs.Base + "/acct/data/run/model/", Dir: filepath.Join(dir, "models", "digits", "1")},
+			Code:  &commonruntime.Fetch{URL: blobs.Base + "/acct/data/code", Dir: filepath.Join(dir, "code")}},
+		Self: self, BinDir: filepath.Join(dir, "bin"), TokenPath: token, ResultPath: filepath.Join(dir, "result"), PodUID: filepath.Base(dir), Stderr: t.Output(), RetryFor: time.Second,
+	}
+}
+
+func (c StorageConfig) prepared(t *testing.T) StorageConfig {
+	t.Helper()
+	for _, d := range []string{c.Storage.Model.Dir, c.Storage.Code.Dir, c.BinDir} { // volumes
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func holds(t *testing.T, path, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s holds %q, %v; want %q", path, got, err, want)
+	}
+}
+
+// counting counts how often files of the model are fetched.
+func counting(blobs *blobtest.Server) *atomic.Int32 {
+	var n atomic.Int32
+	blobs.SetFault(func(r *http.Request) blobtest.Fault {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/run/model/") {
+			n.Add(1)
+		}
+		return blobtest.Fault{}
+	})
+	return &n
+}
+
+func TestStorage(t *testing.T) {
+	for name, cached := range map[string]bool{"in the pod": false, "by the node's cache": true} {
+		t.Run(name, func(t *testing.T) {
+			blobs, cache := blobtest.New(t), ""
+			if cached {
+				cache = t.TempDir()
+			}
+			c := aStorage(t, blobs, cache).prepared(t)
+			if code := InitializeStorage(t.Context(), c); code != 0 {
+				t.Fatalf("exit code %d", code)
+			}
+			holds(t, filepath.Join(c.Storage.Model.Dir, "model/weights"), "weights\n")
+			holds(t, filepath.Join(c.Storage.Model.Dir, "model/deep/config.json"), "{}\n")
+			holds(t, filepath.Join(c.Storage.Code.Dir, "score.py"), "def init(): pass\n")
+			holds(t, filepath.Join(c.BinDir, "fairlead-runtime"), "program")
+			holds(t, filepath.Join(c.BinDir, commonruntime.ServerFile), string(scoringServer))
+		})
+	}
+	t.Run("one file", func(t *testing.T) {
+		for _, cache := range []string{"", t.TempDir()} {
+			c := aStorage(t, blobtest.New(t), cache).prepared(t)
+			c.Storage.Model.URL = strings.TrimSuffix(c.Storage.Model.URL, "/") + "/weights"
+			if code := InitializeStorage(t.Context(), c); code != 0 {
+				t.Fatalf("exit code %d", code)
+			}
+			holds(t, filepath.Join(c.Storage.Model.Dir, "weights"), "weights\n")
+		}
+	})
+	t.Run("a model that is gone", func(t *testing.T) {
+		c := aStorage(t, blobtest.New(t), "").prepared(t)
+		c.Storage.Model.URL = strings.Replace(c.Storage.Model.URL, "/run/", "/gone/", 1)
+		if code := InitializeStorage(t.Context(), c); code == 0 {
+			t.Error("exit code 0")
+		}
+		var r commonruntime.Result
+		b, err := os.ReadFile(c.ResultPath)
+		if err != nil || json.Unmarshal(b, &r) != nil || r.Code != commonruntime.CodeFetchFailed || !strings.Contains(r.Message, "/gone/model/") {
+			t.Errorf("result %s, %v", b, err)
+		}
+	})
+}
+
+// TestModelCache: pods that start together, and those that come later, fetch a model once; what a node or a pod has spoilt is fetched anew.
+func TestModelCache(t *testing.T) {
+	blobs, cache := blobtest.New(t), t.TempDir()
+	n := counting(blobs)
+	pods := make([]StorageConfig, 4)
+	for i := range pods {
+		pods[i] = aStorage(t, blobs, cache).prepared(t)
+	}
+	var wg sync.WaitGroup
+	for _, c := range pods {
+		wg.Go(func() {
+			if code := InitializeStorage(t.Context(), c); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+	wg.Wait()
+	if got := n.Load(); got != 2 {
+		t.Errorf("the model's 2 files were fetched by %d requests", got)
+	}
+	kept, err := filepath.EvalSymlinks(filepath.Join(pods[0].Storage.Model.Dir, "model"))
+	if err != nil || filepath.Dir(kept) != cache {
+		t.Fatalf("the model is at %s, %v", kept, err)
+	}
+	for what, spoil := range map[string]func() error{
+		"changed":  func() error { return os.WriteFile(filepath.Join(kept, "weights"), []byte("WEIGHTS\n"), 0o600) },
+		"gone":     func() error { return os.Remove(filepath.Join(kept, "weights")) },
+		"one more": func() error { return os.WriteFile(filepath.Join(kept, "more"), nil, 0o600) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		c := aStorage(t, blobs, cache).prepared(t)
+		if code := InitializeStorage(t.Context(), c); code != 0 {
+			t.Errorf("%s: exit code %d", what, code)
+		}
+		holds(t, filepath.Join(c.Storage.Model.Dir, "model/weights"), "weights\n")
+	}
+	c := aStorage(t, blobs, cache).prepared(t)
+	blobs.Put("acct/data/run/model/weights", "newer\n")
+	if code := InitializeStorage(t.Context(), c); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	holds(t, filepath.Join(c.Storage.Model.Dir, "model/weights"), "newer\n")
+	holds(t, filepath.Join(pods[0].Storage.Model.Dir, "model/weights"), "weights\n")
+	t.Run("that cannot be used", func(t *testing.T) {
+		c := aStorage(t, blobs, filepath.Join(cache, "none")).prepared(t)
+		if code := InitializeStorage(t.Context(), c); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		holds(t, filepath.Join(c.Storage.Model.Dir, "model/weights"), "weights\n")
+	})
+}
+
+func FuzzParseStorage(f *testing.F) {
+	f.Add([]byte(`{"blobBase":"https://x/blob","model":{"url":"https://x/blob/a/c/m/","dir":"/m"},"cache":"/c"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := ParseStorage(b); err == nil && s.Model != nil && (!filepath.IsAbs(s.Model.Dir) || bytes.ContainsRune([]byte(s.Model.URL), 0)) {
+			t.Errorf("%s is accepted", b)
+		}
+	})
+}
