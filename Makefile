@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CGO_ENABLED ?= 0
 LDFLAGS := -s -w
-BINARIES := fairlead fairlead-agent fairlead-runtime
+BINARIES := fairlead fairlead-agent fairlead-router fairlead-runtime
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

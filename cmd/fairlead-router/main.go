@@ -1,0 +1,39 @@
+// Command fairlead-router is azureml-fe, the inference router of a cluster.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"fairlead.dev/fairlead/internal/router"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("component", "azureml-fe")
+	klog.SetSlogLogger(log)
+	var cfg router.Config
+	cfg.Bind(flag.CommandLine)
+	flag.Parse()
+	kube, err := rest.InClusterConfig()
+	exitOn(err)
+	r, err := router.New(cfg, log)
+	exitOn(err)
+	exitOn(r.Run(ctx, kube))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-router:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,197 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/api/routerload"
+	"fairlead.dev/fairlead/internal/router/routertest"
+)
+
+// refusing is an address at which nobody listens.
+func refusing(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestPodsThatRefuseAreGoneAround(t *testing.T) {
+	model := serveModel(t, echo)
+	r := start(t, routertest.One("one", nil, refusing(t), model.addr, refusing(t)), nil)
+	for range 50 {
+		ask(t, r, "POST", score, "x").want(t, 200, "POST /score x")
+	}
+}
+
+// dropping reads a request and closes the connection without an answer.
+func dropping(t *testing.T) *backend {
+	return serveModel(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler)
+	})
+}
+
+func TestWhatWasSentIsNotSentAgain(t *testing.T) {
+	bad := dropping(t)
+	r := start(t, routertest.One("one", nil, bad.addr), nil)
+	ask(t, r, "POST", score, "x").want(t, 502, "ended the connection without an answer")
+	if bad.n.Load() != 1 {
+		t.Errorf("the request was sent %d times", bad.n.Load())
+	}
+	before := bad.n.Load()
+	ask(t, r, "GET", "/api/v1/endpoint/one/swagger.json", "").want(t, 502, "")
+	if n := bad.n.Load() - before; n < 2 {
+		t.Errorf("a GET was tried %d times", n)
+	}
+}
+
+func TestPodsThatFailAreLeftAlone(t *testing.T) {
+	bad, good := dropping(t), serveModel(t, echo)
+	r := start(t, routertest.One("one", nil, bad.addr, good.addr), nil)
+	for range 200 {
+		ask(t, r, "POST", score, "x")
+	}
+	// Five failures eject it for a second, so it may have come back; without ejection it would get about 100.
+	if n := bad.n.Load(); n < 5 || n > 60 {
+		t.Errorf("the failing pod got %d of 200 requests", n)
+	}
+}
+
+// hammer asks from several callers until told to stop, and counts what went well and what did not.
+type hammer struct {
+	ok, failed atomic.Int64
+	first      atomic.Pointer[string]
+	stop       func()
+}
+
+func startHammer(r *running, callers int) *hammer {
+	h := &hammer{}
+	ctx, cancel := context.WithCancel(context.Background())
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, "x")
+				if err == nil && a.status == 200 {
+					h.ok.Add(1)
+					continue
+				}
+				h.failed.Add(1)
+				text := fmt.Sprint(a.status, a.body, err)
+				h.first.CompareAndSwap(nil, &text)
+			}
+		})
+	}
+	h.stop = func() {
+		cancel()
+		group.Wait()
+		client.CloseIdleConnections()
+	}
+	return h
+}
+
+func (h *hammer) after(t *testing.T, n int64) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for start := h.ok.Load(); h.ok.Load() < start+n; {
+		select {
+		case <-deadline:
+			t.Fatalf("%d answers in a minute", h.ok.Load()-start)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestRoutesChangeUnderLoad(t *testing.T) {
+	blue, green := serveModel(t, says("blue")), serveModel(t, says("green"))
+	objects := routertest.One("one", nil, blue.addr)
+	objects.Deployments = append(objects.Deployments, routertest.Deployment("one", "green"))
+	r := start(t, objects, nil)
+	h := startHammer(r, 8)
+	for i := range 50 {
+		// Traffic, pods, limits and the other endpoint's key change, all at once.
+		next := objects
+		traffic, slices := "blue=100", routertest.Slices("one", "blue", blue.addr)
+		switch i % 3 {
+		case 1:
+			traffic, slices = "green=100", append(slices, routertest.Slices("one", "green", green.addr)...)
+		case 2:
+			slices = routertest.Slices("one", "blue", green.addr)
+		}
+		next.Endpoints = []*v1alpha1.OnlineEndpoint{routertest.Endpoint("one", traffic), routertest.Endpoint(fmt.Sprintf("other-%d", i), "blue=100")}
+		changed := routertest.Deployment("one", "blue")
+		changed.Spec.Requests.MaxConcurrentPerInstance = int32(1 + i%4)
+		next.Deployments = []*v1alpha1.OnlineDeployment{changed, objects.Deployments[1]}
+		next.Slices = slices
+		if i%3 != 1 {
+			next.Slices = append(next.Slices, routertest.Slices("one", "green", green.addr)...)
+		}
+		r.Follow(next)
+		h.after(t, 20)
+	}
+	h.stop()
+	if h.failed.Load() != 0 {
+		t.Errorf("%d of %d requests failed, first: %s", h.failed.Load(), h.ok.Load(), *h.first.Load())
+	}
+	if blue.n.Load() == 0 || green.n.Load() == 0 {
+		t.Error("a deployment got nothing")
+	}
+}
+
+func TestPodDiesUnderLoad(t *testing.T) {
+	pods := []*backend{serveModel(t, echo), serveModel(t, echo)}
+	objects := routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.MaxConcurrentPerInstance = 4 }, pods[0].addr, pods[1].addr)
+	r := start(t, objects, nil)
+	h := startHammer(r, 8)
+	h.after(t, 200)
+	pods[0].Listener.Close()
+	pods[0].CloseClientConnections()
+	h.after(t, 200) // while the table still has it
+	r.Follow(routertest.One("one", nil, pods[1].addr))
+	h.after(t, 200)
+	h.stop()
+	if n := h.failed.Load(); n > 4 {
+		t.Errorf("%d requests failed; only the 4 in flight on the dead pod may, first: %s", n, *h.first.Load())
+	}
+}
+
+func TestScaleFromZero(t *testing.T) {
+	const held = 10000
+	model := serveModel(t, echo)
+	asleep := func(d *v1alpha1.OnlineDeployment) {
+		d.Spec.Scale.Min = 0
+		d.Spec.Requests.MaxQueueWaitMilliseconds = 1 // counts only when there are pods
+		d.Spec.Requests.MaxConcurrentPerInstance = 32
+	}
+	r := start(t, routertest.One("one", asleep), nil)
+	transport := &http.Transport{Protocols: new(http.Protocols)} // 10,000 requests in a few connections
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: transport}
+	var failed atomic.Int64
+	var group sync.WaitGroup
+	for range held {
+		group.Go(func() {
+			if a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, "x"); err != nil || a.status != 200 {
+				failed.Add(1)
+			}
+		})
+	}
+	r.until(t, "all in line", func(l routerload.Load) bool { return l.Queued == held })
+	r.Follow(routertest.One("one", asleep, model.addr))
+	group.Wait()
+	if failed.Load() != 0 {
+		t.Errorf("%d of %d held requests were lost", failed.Load(), held)
+	}
+}

@@ -1,0 +1,150 @@
+// Package front takes scoring requests over HTTP: it finds the endpoint, checks the caller, chooses a deployment, waits for a pod and
+// hands the request on.
+//
+//	caller ──▶ limits, ids ──▶ endpoint ──▶ key or token ──▶ split or header ──▶ line ──▶ pod
+//	                                                           └── a copy, unseen ──▶ line ──▶ pod
+package front
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/router/table"
+)
+
+// Headers of the reference.
+const (
+	HeaderRequestID       = "X-Request-Id"
+	HeaderClientRequestID = "X-Ms-Client-Request-Id"
+	HeaderDeployment      = "Azureml-Model-Deployment"
+	headerModelStatus     = "Ms-Azureml-Model-Error-Statuscode"
+	headerModelReason     = "Ms-Azureml-Model-Error-Reason"
+	// HeaderEndpoint names the endpoint of a gRPC call, whose path is the method's.
+	HeaderEndpoint = "Azureml-Model-Endpoint"
+)
+
+// DefaultMaxBody is the reference's limit of a request's body.
+const DefaultMaxBody = 100 << 20
+
+// Config is what a Front is made of. Zero fields take defaults; without Access there is no access log.
+type Config struct {
+	Table   func() *table.Table
+	MaxBody int64
+	// Origins are the web origins that may call from a browser, or "*"; none means no CORS.
+	Origins []string
+	Access  *AccessLog
+	Meter   *Meter
+	Log     *slog.Logger
+}
+
+// Front is an http.Handler.
+type Front struct {
+	cfg      Config
+	proxy    *proxy
+	draining atomic.Bool
+	inflight sync.WaitGroup
+}
+
+// New makes a Front.
+func New(cfg Config) *Front {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = NewMeter()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Front{cfg: cfg, proxy: newProxy(cfg.Log)}
+}
+
+// Drain has callers make their next connections elsewhere.
+func (f *Front) Drain() { f.draining.Store(true) }
+
+// Wait returns when no request is being answered, connections that were upgraded included, or when ctx ends.
+func (f *Front) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		f.inflight.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (f *Front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	f.inflight.Add(1)
+	defer f.inflight.Done()
+	c := &call{start: time.Now(), id: newID(), clientID: clientID(r.Header.Get(HeaderClientRequestID)), method: r.Method, path: r.URL.Path, remote: r.RemoteAddr}
+	w := &countingWriter{ResponseWriter: rw, http1: r.ProtoMajor == 1}
+	w.push()
+	defer func() { f.finish(c, w) }()
+	if f.draining.Load() && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	if f.cors(w, r) {
+		return
+	}
+	if fault := f.admit(c, r); fault != nil {
+		fault.write(w, c)
+		return
+	}
+	r.Body = &countingBody{ReadCloser: http.MaxBytesReader(rw, r.Body, f.cfg.MaxBody), n: &c.in}
+	f.mirror(c, w, r)
+	f.proxy.serve(w, r, c)
+}
+
+// admit finds out where a request goes, or why nowhere.
+func (f *Front) admit(c *call, r *http.Request) *fault {
+	name, rest, ok := split(r)
+	if !ok {
+		return errNoSuchPath
+	}
+	e := f.cfg.Table().Endpoint(name)
+	if e == nil {
+		return noEndpoint(name)
+	}
+	c.endpoint = e
+	if err := e.Auth.Check(r.Header.Get("Authorization")); err != nil {
+		return unauthorized(err)
+	}
+	if r.ContentLength > f.cfg.MaxBody {
+		return tooLarge(f.cfg.MaxBody)
+	}
+	if wanted := r.Header.Get(HeaderDeployment); wanted != "" {
+		c.deployment = e.Named(wanted)
+	} else {
+		c.deployment = e.Choose()
+	}
+	if c.deployment == nil {
+		return errNoRoute
+	}
+	c.target, c.scoring = rest, rest == scorePath
+	if c.scoring {
+		c.target = c.deployment.ScoringPath
+	}
+	return nil
+}
+
+// finish tells the log and the metrics of a request. It runs, too, when the answer broke off.
+func (f *Front) finish(c *call, w *countingWriter) {
+	c.status, c.out = w.status, w.n
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	took := time.Since(c.start)
+	f.cfg.Meter.note(c, took)
+	if f.cfg.Access != nil {
+		f.cfg.Access.write(c, took)
+	}
+}

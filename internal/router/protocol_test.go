@@ -1,0 +1,205 @@
+package router
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	"fairlead.dev/fairlead/api/routerload"
+	"fairlead.dev/fairlead/internal/router/routertest"
+	"fairlead.dev/fairlead/internal/testing/certtest"
+)
+
+func TestWebSocket(t *testing.T) {
+	model := serveModel(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer conn.CloseNow()
+		for {
+			kind, data, err := conn.Read(r.Context())
+			if err != nil {
+				return
+			}
+			if err := conn.Write(r.Context(), kind, append([]byte("echo "), data...)); err != nil {
+				return
+			}
+		}
+	})
+	r := start(t, routertest.One("one", nil, model.addr), nil)
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+r.HTTP+"/api/v1/endpoint/one/chat", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + routertest.Key("one")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for _, text := range []string{"a", "b"} {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, data, err := conn.Read(t.Context()); err != nil || string(data) != "echo "+text {
+			t.Fatalf("%q %v", data, err)
+		}
+	}
+	r.until(t, "the socket counted as busy", func(l routerload.Load) bool { return l.Busy == 1 })
+	conn.Close(websocket.StatusNormalClosure, "")
+	r.until(t, "its place given back", func(l routerload.Load) bool { return l.Busy == 0 })
+}
+
+func TestGRPC(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	r := start(t, routertest.One("one", nil, listener.Addr().String()), nil)
+	conn, err := grpc.NewClient(r.HTTP, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	with := func(key string) context.Context {
+		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+key, "azureml-model-endpoint", "one")
+	}
+	answer, err := healthpb.NewHealthClient(conn).Check(with(routertest.Key("one")), &healthpb.HealthCheckRequest{})
+	if err != nil || answer.Status != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("%v %v", answer, err)
+	}
+	stream, err := healthpb.NewHealthClient(conn).Watch(with(routertest.Key("one")), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := stream.Recv(); err != nil || answer.Status != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("%v %v", answer, err)
+	}
+	if _, err := healthpb.NewHealthClient(conn).Check(with("wrong"), &healthpb.HealthCheckRequest{}); err == nil || !strings.Contains(err.Error(), "Unauthenticated") {
+		t.Errorf("with a wrong key: %v", err)
+	}
+	if err := conn.Invoke(with(routertest.Key("one")), "/api/v1/endpoint/one/grpc.health.v1.Health/Check", &healthpb.HealthCheckRequest{}, &healthpb.HealthCheckResponse{}); err != nil {
+		t.Errorf("by the path: %v", err)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) *x509.CertPool {
+		cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for file, data := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
+			if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(cert)
+		return pool
+	}
+	pool := write("one.example")
+	model := serveModel(t, echo)
+	r := start(t, routertest.One("one", nil, model.addr), func(c *Config) { c.HTTPSAddr, c.TLSDir = "127.0.0.1:0", dir })
+	connect := func(pool *x509.CertPool, name string, http2 bool) error {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: name}, ForceAttemptHTTP2: http2}
+		defer transport.CloseIdleConnections()
+		a, err := try(t.Context(), &http.Client{Transport: transport}, "https://"+r.HTTPS, "POST", score, "x")
+		if err == nil && a.status != 200 {
+			err = fmt.Errorf("status %d", a.status)
+		}
+		return err
+	}
+	for _, http2 := range []bool{false, true} {
+		if err := connect(pool, "one.example", http2); err != nil {
+			t.Errorf("HTTP/2 %v: %v", http2, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "key.pem"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cert.load(); err == nil {
+		t.Error("half a certificate is taken")
+	}
+	if err := connect(pool, "one.example", false); err != nil {
+		t.Errorf("after half a change: %v", err)
+	}
+	next := write("two.example")
+	if err := r.cert.load(); err != nil {
+		t.Fatal(err)
+	}
+	if err := connect(next, "two.example", true); err != nil {
+		t.Errorf("after the change: %v", err)
+	}
+}
+
+func TestTrailers(t *testing.T) {
+	model := serveModel(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-Sum", "42")
+	})
+	r := start(t, routertest.One("one", nil, model.addr), nil)
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.HTTP+score, nil)
+	req.Header.Set("Authorization", "Bearer "+routertest.Key("one"))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	if res.Trailer.Get("X-Sum") != "42" {
+		t.Errorf("trailers %v", res.Trailer)
+	}
+}
+
+func TestAccessLogAndMetrics(t *testing.T) {
+	model := serveModel(t, echo)
+	r := start(t, routertest.One("one", nil, model.addr), nil)
+	ask(t, r, "POST", score+"?secret=1", "hello", "x-ms-client-request-id", "mine").want(t, 200, "hello")
+	ask(t, r, "POST", score, "", "Authorization", "Bearer wrong-key").want(t, 401, "")
+	res, err := http.Get("http://" + r.Internal + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	found := false
+	for s := bufio.NewScanner(res.Body); s.Scan(); {
+		found = found || s.Text() == `fairlead_router_request_duration_seconds_count{code="200",deployment="blue",endpoint="one",mirror="false"} 1`
+	}
+	if !found {
+		t.Error("no histogram of the request")
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	log := r.log.String()
+	for _, part := range []string{`"endpoint":"one","deployment":"blue"`, `"clientRequestId":"mine"`, `"status":200,"in":5,"out":`, `"status":401,"reason":"Unauthorized"`} {
+		if !strings.Contains(log, part) {
+			t.Errorf("the access log lacks %s:\n%s", part, log)
+		}
+	}
+	for _, secret := range []string{"secret", "wrong-key", routertest.Key("one")} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the access log has %q:\n%s", secret, log)
+		}
+	}
+}

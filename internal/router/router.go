@@ -1,0 +1,181 @@
+// Package router is azureml-fe, the inference router: it takes scoring requests for the cluster's endpoints and hands them to the pods
+// of deployments. What it needs to know it reads from the API server and keeps in memory; while it serves it asks nobody.
+//
+//	:8080 HTTP, :8443 HTTPS   scoring (front)
+//	:9001 inside the cluster  /load for the operator, /metrics, /healthz, /readyz
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/router/front"
+	"fairlead.dev/fairlead/internal/router/table"
+	"fairlead.dev/fairlead/internal/router/watch"
+)
+
+// Router is one running router.
+type Router struct {
+	cfg      Config
+	log      *slog.Logger
+	table    atomic.Pointer[table.Table]
+	builder  table.Builder
+	front    *front.Front
+	meter    *front.Meter
+	access   *front.AccessLog
+	cert     *certificate
+	public   []*http.Server
+	internal *http.Server
+	ready    atomic.Bool
+	// Addresses that it listens on, known when New returns; empty where it does not.
+	HTTP, HTTPS, Internal string
+	listeners             []net.Listener
+}
+
+// New makes a router that listens already; Run serves.
+func New(cfg Config, log *slog.Logger) (*Router, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	r := &Router{cfg: cfg, log: log, meter: front.NewMeter()}
+	r.builder = table.Builder{Log: log}
+	r.table.Store(r.builder.Build(table.Objects{}))
+	if cfg.AccessLog != nil {
+		r.access = front.NewAccessLog(cfg.AccessLog)
+	}
+	r.front = front.New(front.Config{Table: r.table.Load, MaxBody: cfg.MaxBody, Origins: cfg.Origins, Access: r.access, Meter: r.meter, Log: log})
+	r.meter.Registry.MustRegister(loads{r})
+	if err := r.listen(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Router) listen() error {
+	var err error
+	if r.cfg.HTTPAddr != "" {
+		if r.HTTP, err = r.serveOn(r.cfg.HTTPAddr, publicServer(r.front, nil, r.cfg.HeaderTimeout)); err != nil {
+			return err
+		}
+	}
+	if r.cfg.HTTPSAddr != "" {
+		if r.cert, err = loadCertificate(r.cfg.TLSDir, r.log); err != nil {
+			return err
+		}
+		if r.HTTPS, err = r.serveOn(r.cfg.HTTPSAddr, publicServer(r.front, r.cert, r.cfg.HeaderTimeout)); err != nil {
+			return err
+		}
+	}
+	r.internal = &http.Server{Handler: r.inside(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	listener, err := net.Listen("tcp", r.cfg.InternalAddr)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", r.cfg.InternalAddr, err)
+	}
+	r.Internal, r.listeners = listener.Addr().String(), append(r.listeners, listener)
+	return nil
+}
+
+func (r *Router) serveOn(addr string, s *http.Server) (string, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("listening on %s: %w", addr, err)
+	}
+	s.ErrorLog = slog.NewLogLogger(r.log.Handler(), slog.LevelDebug)
+	r.public, r.listeners = append(r.public, s), append(r.listeners, listener)
+	return listener.Addr().String(), nil
+}
+
+func (r *Router) close() {
+	for _, l := range r.listeners {
+		_ = l.Close()
+	}
+}
+
+// Follow makes the route table of what is in the cluster.
+func (r *Router) Follow(o table.Objects) {
+	r.table.Store(r.builder.Build(o))
+	r.ready.Store(true)
+}
+
+// Run serves until ctx ends, then lets what is in flight finish, for at most Config.Drain. With kube it follows that cluster.
+func (r *Router) Run(ctx context.Context, kube *rest.Config) error {
+	// What serves ends after ctx, in an orderly way.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, serving := errgroup.WithContext(serving)
+	if kube != nil {
+		group.Go(func() error { return ignoreEnd(watch.Run(serving, kube, r.Follow)) })
+	}
+	if r.cert != nil {
+		group.Go(func() error { return ignoreEnd(r.cert.follow(serving)) })
+	}
+	if r.access != nil {
+		group.Go(func() error { r.access.Run(serving); return nil })
+	}
+	for i, s := range r.public {
+		group.Go(func() error { return serve(s, r.listeners[i]) })
+	}
+	group.Go(func() error { return serve(r.internal, r.listeners[len(r.listeners)-1]) })
+	r.log.Info("serving", "http", r.HTTP, "https", r.HTTPS, "internal", r.Internal)
+	select {
+	case <-ctx.Done():
+	case <-serving.Done():
+	}
+	r.drain(serving)
+	stop()
+	return group.Wait()
+}
+
+func serve(s *http.Server, l net.Listener) error {
+	var err error
+	if s.TLSConfig != nil {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// drain takes requests on until load balancers have learned that they should not send any, then only finishes what it has.
+func (r *Router) drain(ctx context.Context) {
+	r.ready.Store(false)
+	r.front.Drain()
+	r.log.Info("draining", "grace", r.cfg.Grace, "atMost", r.cfg.Drain)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Drain)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-time.After(r.cfg.Grace):
+	}
+	var group errgroup.Group
+	for _, s := range r.public {
+		group.Go(func() error { return s.Shutdown(ctx) })
+	}
+	if err := errors.Join(group.Wait(), r.front.Wait(ctx)); err != nil {
+		r.log.Warn("requests were cut off", "error", err)
+	}
+	for _, s := range r.public {
+		_ = s.Close()
+	}
+	_ = r.internal.Close()
+}
