@@ -69,7 +69,7 @@ imagePullSecrets:
 {{- end }}
 
 {{- /* ServiceAccount and Deployment of a component of the agent's binary:
-       (dict "root" $ "name" "gateway" "command" "gateway" "link" true "args" (list …) "resources" …). */ -}}
+       (dict "root" $ "name" "gateway" "command" "gateway" "link" true "inference" true (it asks whether there is) "args" (list …) "resources" …). */ -}}
 {{- define "azureml.component" -}}
 {{- $root := .root -}}
 apiVersion: v1
@@ -113,6 +113,9 @@ spec:
         - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
         # Small heaps matter more here than the cycles a collection takes.
         - {name: GOGC, value: "50"}
+        {{- if .inference }}
+        - {name: FAIRLEAD_INFERENCE, value: {{ include "azureml.on" $root.Values.enableInference | quote }}}
+        {{- end }}
         {{- with include "azureml.proxyEnv" $root }}
         {{- . | nindent 8 }}
         {{- end }}

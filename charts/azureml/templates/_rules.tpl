@@ -4,6 +4,9 @@
 
 {{- define "azureml.gatewayRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [amljobs], verbs: [get, list, create, patch, delete]}
+{{- if include "azureml.on" .Values.enableInference }}
+- {apiGroups: [amlarc.azureml.com], resources: [onlineendpoints, onlinedeployments], verbs: [get, list, create, patch, delete]}
+{{- end }}
 - {apiGroups: [""], resources: [secrets], verbs: [create, patch]}
 {{- end }}
 
@@ -18,6 +21,14 @@
 {{- define "azureml.reporterRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [amljobs, instancetypes], verbs: [list, watch]}
 - {apiGroups: [""], resources: [nodes, namespaces], verbs: [list, watch]}
+{{- if include "azureml.on" .Values.enableInference }}
+- {apiGroups: [amlarc.azureml.com], resources: [onlineendpoints, onlinedeployments], verbs: [list, watch]}
+{{- end }}
+{{- end }}
+
+{{- /* In the extension's namespace only: where the inference router is. */ -}}
+{{- define "azureml.reporterRouterRules" -}}
+- {apiGroups: [""], resources: [services], verbs: [list, watch], resourceNames: [azureml-fe]}
 {{- end }}
 
 {{- define "azureml.kubeStateMetricsRules" -}}

@@ -34,6 +34,9 @@ const (
 	KeyCA       = "ca.crt"
 )
 
+// Inference reports whether the extension serves online endpoints; its chart says so.
+func Inference() bool { return os.Getenv("FAIRLEAD_INFERENCE") == "true" }
+
 // Logger makes the process's logger (JSON lines on standard error) and gives it to the Kubernetes libraries.
 func Logger(name string) *slog.Logger {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("component", name)

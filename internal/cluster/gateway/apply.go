@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,90 +19,113 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
-// apply writes the AmlJob, then the Secret that it owns. Pods that are quicker than the Secret wait for it.
-func (g *Gateway) apply(ctx context.Context, job link.Job) error {
-	uid, gone, err := g.uid(ctx, job)
+// apply writes the object, then the Secret that it owns. Pods that are quicker than the Secret wait for it.
+func (g *Gateway) apply(ctx context.Context, i item) error {
+	uid, gone, err := g.uid(ctx, i)
 	if err != nil {
 		return err
 	}
 	if gone {
-		return g.mourn(job)
+		return g.mourn(i)
 	}
-	object, err := amlJob(job)
+	if err := g.leave(ctx, i); err != nil {
+		return err
+	}
+	object, err := objectOf(i)
 	if err != nil {
-		return g.reject(ctx, job, err)
+		return g.reject(ctx, i, err)
 	}
 	object.SetUID(uid) // with a UID the API server changes that object and makes none
 	if err := g.write(ctx, object); err != nil {
 		if uid != "" && (apierrors.IsConflict(err) || namespaceMissing(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)) {
-			return g.mourn(job)
+			return g.mourn(i)
 		}
-		return g.explain(ctx, job, err)
+		return g.explain(ctx, i, err)
 	}
 	g.mu.Lock()
-	g.uids[job.ID] = object.GetUID()
-	delete(g.missed, job.ID)
+	if i.kind.once {
+		g.uids[i.id()] = object.GetUID()
+	}
+	delete(g.missed, i.id())
 	g.mu.Unlock()
-	g.cfg.Forget(link.PrefixJob + job.ID) // from here on it is the reporter who tells of the job
-	secret := runSecret(job, object)
+	g.cfg.Forget(i.key) // from here on it is the reporter who tells of it
+	if i.secretName == "" {
+		return nil
+	}
+	secret := secretOf(i, object)
 	if err := g.write(ctx, secret); err != nil {
-		return fmt.Errorf("applying Secret %s/%s: %w", job.Namespace, secret.GetName(), err)
+		return fmt.Errorf("applying Secret %s/%s: %w", i.namespace, secret.GetName(), err)
 	}
 	return nil
 }
 
-// uid is the UID of a job's AmlJob if it was ever seen, or gone if it was and is not there any more.
-func (g *Gateway) uid(ctx context.Context, job link.Job) (uid types.UID, gone bool, err error) {
+// leave deletes the object of a name in another namespace, when what is served has moved.
+func (g *Gateway) leave(ctx context.Context, i item) error {
 	g.mu.Lock()
-	uid, seen := g.uids[job.ID]
+	was := g.where[i.id()]
+	g.where[i.id()] = i.namespace
 	g.mu.Unlock()
-	if seen || !job.Started {
+	if i.kind.once || was == "" || was == i.namespace {
+		return nil
+	}
+	return g.drop(ctx, i.kind, was, i.name)
+}
+
+// uid is the UID of a job's AmlJob if it was ever seen, or gone if it was and is not there any more. Others are made again.
+func (g *Gateway) uid(ctx context.Context, i item) (uid types.UID, gone bool, err error) {
+	if !i.kind.once {
+		return "", false, nil
+	}
+	g.mu.Lock()
+	uid, seen := g.uids[i.id()]
+	g.mu.Unlock()
+	if seen || !i.started {
 		return uid, false, nil
 	}
-	var o metav1.PartialObjectMetadata
-	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJob"))
-	err = g.cfg.Client.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: job.ID}, &o)
+	o, err := g.look(ctx, i)
 	if apierrors.IsNotFound(err) {
 		return "", true, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("reading AmlJob %s/%s: %w", job.Namespace, job.ID, err)
+		return "", false, fmt.Errorf("reading %s %s/%s: %w", i.kind.object, i.namespace, i.name, err)
 	}
 	return o.UID, false, nil
 }
 
 // mourn ends a job whose AmlJob somebody deleted, unless the control plane has heard of its end meanwhile and drops it.
-func (g *Gateway) mourn(job link.Job) error {
+func (g *Gateway) mourn(i item) error {
 	g.mu.Lock()
-	since, again := g.missed[job.ID]
+	since, again := g.missed[i.id()]
 	if !again {
 		since = time.Now()
-		g.missed[job.ID] = since
+		g.missed[i.id()] = since
 	}
 	g.mu.Unlock()
 	if left := g.cfg.Mourning - time.Since(since); left > 0 {
-		g.queue.AddAfter(job.ID, left)
+		g.queue.AddAfter(i.id(), left)
 		return nil
 	}
-	return g.cfg.Observe(link.PrefixJob+job.ID, link.AmlJobDeleted(job.Namespace, job.ID))
+	return g.cfg.Observe(i.key, link.AmlJobDeleted(i.namespace, i.name))
 }
 
 func (g *Gateway) write(ctx context.Context, o *unstructured.Unstructured) error {
 	return g.cfg.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner(FieldManager), client.ForceOwnership)
 }
 
-// remove deletes the AmlJob; all that belongs to it follows.
-func (g *Gateway) remove(ctx context.Context, namespace, id string) error {
-	if namespace == "" {
+// remove deletes an object that is not desired any more; all that belongs to it follows.
+func (g *Gateway) remove(ctx context.Context, id string) error {
+	g.mu.Lock()
+	namespace := g.where[id]
+	g.mu.Unlock()
+	k, name := g.kindOf(id)
+	if namespace == "" || k == nil {
 		return nil // never seen
 	}
-	object := &v1alpha1.AmlJob{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: id}}
-	err := g.cfg.Client.Delete(ctx, object, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting AmlJob %s/%s: %w", namespace, id, err)
+	if err := g.drop(ctx, k, namespace, name); err != nil {
+		return err
 	}
 	g.mu.Lock()
-	if _, again := g.jobs[id]; !again {
+	if _, again := g.items[id]; !again {
 		delete(g.where, id)
 		delete(g.uids, id)
 		delete(g.missed, id)
@@ -110,36 +134,49 @@ func (g *Gateway) remove(ctx context.Context, namespace, id string) error {
 	return nil
 }
 
-// amlJob makes the object to apply. It holds the specification as it came, so that a field this version does not know still
+func (g *Gateway) drop(ctx context.Context, k *kind, namespace, name string) error {
+	var o metav1.PartialObjectMetadata
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(k.object))
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	err := g.cfg.Client.Delete(ctx, &o, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting %s %s/%s: %w", k.object, namespace, name, err)
+	}
+	return nil
+}
+
+// objectOf makes the object to apply. It holds the specification as it came, so that a field this version does not know still
 // arrives, or is refused by the API server.
-func amlJob(job link.Job) (*unstructured.Unstructured, error) {
+func objectOf(i item) (*unstructured.Unstructured, error) {
 	var spec map[string]any
-	if err := json.Unmarshal(job.Spec, &spec); err != nil {
-		return nil, fmt.Errorf("reading the job's specification: %w", err)
+	if err := json.Unmarshal(i.spec, &spec); err != nil {
+		return nil, fmt.Errorf("reading the %s's specification: %w", i.kind.noun, err)
 	}
 	o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJob"))
-	o.SetNamespace(job.Namespace)
-	o.SetName(job.ID)
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(i.kind.object))
+	o.SetNamespace(i.namespace)
+	o.SetName(i.name)
 	labels := map[string]string{}
-	for k, v := range job.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, i.labels)
 	labels[LabelManagedBy] = FieldManager
+	if i.revision != "" {
+		labels[v1alpha1.LabelRevision] = i.revision
+	}
 	o.SetLabels(labels)
 	return o, nil
 }
 
-func runSecret(job link.Job, owner *unstructured.Unstructured) *unstructured.Unstructured {
-	data := make(map[string]any, len(job.Secret))
-	for k, v := range job.Secret {
+func secretOf(i item, owner *unstructured.Unstructured) *unstructured.Unstructured {
+	data := make(map[string]any, len(i.secret))
+	for k, v := range i.secret {
 		data[k] = base64.StdEncoding.EncodeToString([]byte(v))
 	}
 	o := &unstructured.Unstructured{Object: map[string]any{"data": data}}
 	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	o.SetNamespace(job.Namespace)
-	o.SetName(job.ID + v1alpha1.RunSecretSuffix)
-	o.SetLabels(map[string]string{LabelManagedBy: FieldManager, v1alpha1.LabelJobID: job.ID})
+	o.SetNamespace(i.namespace)
+	o.SetName(i.secretName)
+	o.SetLabels(map[string]string{LabelManagedBy: FieldManager, i.kind.secretLabel: i.name})
 	o.SetOwnerReferences([]metav1.OwnerReference{{
 		APIVersion: owner.GetAPIVersion(), Kind: owner.GetKind(), Name: owner.GetName(), UID: owner.GetUID(),
 	}})

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,75 +11,86 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
-	"fairlead.dev/fairlead/internal/link"
 )
 
-// Reasons that the gateway reports for jobs that have no AmlJob yet.
+// Reasons that the gateway reports for what has no object in the cluster yet.
 const (
 	ReasonNamespaceNotFound    = "NamespaceNotFound"
 	ReasonNamespaceTerminating = "NamespaceTerminating"
 	ReasonInvalidJob           = "InvalidJob"
+	ReasonInvalidDeployment    = "InvalidDeploymentSpec"
 )
 
-// explain tells the control plane why a job could not be applied, and returns an error when it is to be tried again.
-func (g *Gateway) explain(ctx context.Context, job link.Job, cause error) error {
-	status, again := classify(job, cause)
-	if status != nil && status.Terminal() {
-		if err := g.absent(ctx, job, cause); err != nil {
+// explain tells the control plane why something could not be applied, and returns an error when it is to be tried again.
+func (g *Gateway) explain(ctx context.Context, i item, cause error) error {
+	status, final, again := classify(i, cause)
+	if status != nil && final {
+		if err := g.absent(ctx, i, cause); err != nil {
 			return err
 		}
 	}
 	if status != nil {
-		if err := g.cfg.Observe(link.PrefixJob+job.ID, *status); err != nil {
+		if err := g.cfg.Observe(i.key, status); err != nil {
 			return err
 		}
 	}
 	if again {
-		return fmt.Errorf("applying AmlJob %s/%s: %w", job.Namespace, job.ID, cause)
+		return fmt.Errorf("applying %s %s/%s: %w", i.kind.object, i.namespace, i.name, cause)
 	}
 	return nil
 }
 
-// reject ends a job whose specification nobody could apply.
-func (g *Gateway) reject(ctx context.Context, job link.Job, cause error) error {
-	if err := g.absent(ctx, job, cause); err != nil {
+// reject ends what nobody could apply.
+func (g *Gateway) reject(ctx context.Context, i item, cause error) error {
+	if err := g.absent(ctx, i, cause); err != nil {
 		return err
 	}
-	return g.cfg.Observe(link.PrefixJob+job.ID, link.JobStatus{ID: job.ID, State: "Failed", Reason: ReasonInvalidJob, Message: cause.Error()})
+	return g.cfg.Observe(i.key, i.kind.status(i, true, invalid(i.kind), cause.Error()))
 }
 
-// absent is an error unless there is no AmlJob of the job: one that is there goes on, whatever was refused now, and only its own
-// status may end it.
-func (g *Gateway) absent(ctx context.Context, job link.Job, cause error) error {
-	var o metav1.PartialObjectMetadata
-	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJob"))
-	err := g.cfg.Client.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: job.ID}, &o)
+func invalid(k *kind) string {
+	if k == jobs {
+		return ReasonInvalidJob
+	}
+	return ReasonInvalidDeployment
+}
+
+// absent is an error unless there is no object: one that is there goes on, whatever was refused now, and only its own status may end it.
+// What serves is told of the refusal in any case, as its older revision goes on serving.
+func (g *Gateway) absent(ctx context.Context, i item, cause error) error {
+	if !i.kind.once {
+		return nil
+	}
+	_, err := g.look(ctx, i)
 	switch {
 	case err == nil:
-		return fmt.Errorf("changing AmlJob %s/%s, which goes on as it is: %w", job.Namespace, job.ID, cause)
+		return fmt.Errorf("changing %s %s/%s, which goes on as it is: %w", i.kind.object, i.namespace, i.name, cause)
 	case apierrors.IsNotFound(err):
 		return nil
 	}
-	return errors.Join(cause, fmt.Errorf("reading AmlJob %s/%s: %w", job.Namespace, job.ID, err))
+	return errors.Join(cause, fmt.Errorf("reading %s %s/%s: %w", i.kind.object, i.namespace, i.name, err))
 }
 
-// classify words a failure to apply an AmlJob; a nil status means that there is nothing a user could do about it.
-func classify(job link.Job, cause error) (status *link.JobStatus, again bool) {
-	waiting := func(reason, message string) (*link.JobStatus, bool) {
-		if canceled(job) { // it has never been in the cluster, so there is nothing to end
-			return &link.JobStatus{ID: job.ID, State: "Canceled", Reason: "Canceled", Message: "canceled before it was started"}, false
-		}
-		return &link.JobStatus{ID: job.ID, State: "Queued", Reason: reason, Message: message}, true
-	}
+// look reads the metadata of an item's object.
+func (g *Gateway) look(ctx context.Context, i item) (*metav1.PartialObjectMetadata, error) {
+	var o metav1.PartialObjectMetadata
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(i.kind.object))
+	err := g.cfg.Client.Get(ctx, client.ObjectKey{Namespace: i.namespace, Name: i.name}, &o)
+	return &o, err
+}
+
+// classify words a failure to apply an object; a nil status means that there is nothing a user could do about it.
+func classify(i item, cause error) (status any, final, again bool) {
+	k := i.kind
 	switch {
 	case namespaceMissing(cause):
-		return waiting(ReasonNamespaceNotFound, fmt.Sprintf("Namespace %q does not exist in the cluster. The job starts when it does: kubectl create namespace %s", job.Namespace, job.Namespace))
+		return k.status(i, false, ReasonNamespaceNotFound, fmt.Sprintf("Namespace %q does not exist in the cluster. The %s %s when it does: kubectl create namespace %s", i.namespace, k.noun, k.comes, i.namespace)), false, !i.canceled
 	case apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause):
-		return waiting(ReasonNamespaceTerminating, fmt.Sprintf("Namespace %q is being deleted. The job starts when it exists again: kubectl create namespace %s", job.Namespace, job.Namespace))
+		return k.status(i, false, ReasonNamespaceTerminating, fmt.Sprintf("Namespace %q is being deleted. The %s %s when it exists again: kubectl create namespace %s", i.namespace, k.noun, k.comes, i.namespace)), false, !i.canceled
 	case apierrors.IsInvalid(cause) || apierrors.IsBadRequest(cause):
-		return &link.JobStatus{ID: job.ID, State: "Failed", Reason: ReasonInvalidJob, Message: "The cluster does not accept the job: " + cause.Error()}, false
+		return k.status(i, true, invalid(k), fmt.Sprintf("The cluster does not accept the %s: %v", k.noun, cause)), true, false
 	}
-	return nil, true
+	return nil, false, true
 }
 
 // namespaceMissing tells a missing namespace from a missing custom resource definition.
@@ -91,9 +101,4 @@ func namespaceMissing(err error) bool {
 	}
 	d := status.Status().Details
 	return d != nil && d.Kind == "namespaces"
-}
-
-func canceled(job link.Job) bool {
-	var spec v1alpha1.AmlJobSpec
-	return json.Unmarshal(job.Spec, &spec) == nil && spec.Job.Cancel
 }

@@ -1,5 +1,6 @@
-// Package gateway brings the control plane's desired jobs into the cluster: each becomes an AmlJob and the Secret that its pods
-// read, by server-side apply, and what is not desired any more is deleted. It reads no Secret and starts no pod.
+// Package gateway brings the control plane's desired jobs, endpoints and deployments into the cluster: each becomes a custom resource
+// and perhaps the Secret that its pods read, by server-side apply, and what is not desired any more is deleted. It reads no Secret and
+// starts no pod.
 package gateway
 
 import (
@@ -20,19 +21,18 @@ import (
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/cluster/desired"
-	"fairlead.dev/fairlead/internal/link"
 )
 
 const (
 	// FieldManager owns what the gateway applies.
 	FieldManager = "fairlead-gateway"
-	// LabelManagedBy with value FieldManager marks the AmlJobs that the gateway may delete.
+	// LabelManagedBy with value FieldManager marks the objects that the gateway may delete.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
-	// workers is how many jobs are applied at once.
+	// workers is how many objects are applied at once.
 	workers = 8
-	// maxRetry bounds the pause before a job that could not be applied is tried again.
+	// maxRetry bounds the pause before what could not be applied is tried again.
 	maxRetry = 10 * time.Second
-	// resync is how often AmlJobs are compared with what is desired, for what no event tells of.
+	// resync is how often objects are compared with what is desired, for what no event tells of.
 	resync = 5 * time.Minute
 	// mourning is how long the gateway waits before it says that an AmlJob was deleted: the reporter, if it saw the job, knows better
 	// how it ended, and its word has come by then.
@@ -43,8 +43,10 @@ const (
 type Config struct {
 	// Client must know v1alpha1; it is used without a cache.
 	Client client.Client
-	// Observe posts the status of a job that has no AmlJob to say it; it must not block.
-	Observe func(key string, status link.JobStatus) error
+	// Inference brings endpoints and deployments too.
+	Inference bool
+	// Observe posts the status of what has no object to say it; it must not block.
+	Observe func(key string, status any) error
 	// Forget takes back what Observe has not sent yet.
 	Forget func(key string)
 	// Mourning is for tests; 0 means a minute.
@@ -52,14 +54,15 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Gateway applies desired jobs.
+// Gateway applies what is desired.
 type Gateway struct {
 	cfg   Config
-	queue workqueue.TypedRateLimitingInterface[string]
+	kinds []*kind
+	queue workqueue.TypedRateLimitingInterface[string] // of ids
 
-	mu   sync.Mutex
-	jobs map[string]link.Job
-	// where remembers the namespace of every job that is or was in the cluster, so that it can be deleted.
+	mu    sync.Mutex
+	items map[string]item // by id, as all that follow
+	// where remembers the namespace of everything that is or was in the cluster, so that it can be deleted.
 	where map[string]string
 	// uids are those of the AmlJobs that were seen. Such a job's AmlJob is never made again.
 	uids map[string]types.UID
@@ -71,46 +74,77 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	cfg.Mourning = cmp.Or(cfg.Mourning, mourning)
 	limit := workqueue.NewTypedItemExponentialFailureRateLimiter[string](250*time.Millisecond, maxRetry)
+	kinds := []*kind{jobs}
+	if cfg.Inference {
+		kinds = append(kinds, endpoints, deployments)
+	}
 	return &Gateway{
-		cfg: cfg, queue: workqueue.NewTypedRateLimitingQueue(limit),
-		jobs: map[string]link.Job{}, where: map[string]string{}, uids: map[string]types.UID{}, missed: map[string]time.Time{},
+		cfg: cfg, kinds: kinds, queue: workqueue.NewTypedRateLimitingQueue(limit),
+		items: map[string]item{}, where: map[string]string{}, uids: map[string]types.UID{}, missed: map[string]time.Time{},
 	}
 }
 
-// Handler takes the events below link.PrefixJob.
+// Prefix is that of the keys of the desired map that the gateway has to hear of.
+func (g *Gateway) Prefix() string {
+	if len(g.kinds) == 1 {
+		return g.kinds[0].prefix
+	}
+	return ""
+}
+
+// Handler takes the events below Prefix. Keys of no kind that the gateway brings are for others.
 func (g *Gateway) Handler() desired.Handler {
 	return desired.Handler{Put: g.put, Delete: g.delete, Synced: g.setSynced}
 }
 
 func (g *Gateway) put(key string, value json.RawMessage) error {
-	var job link.Job
-	err := json.Unmarshal(value, &job)
-	if err == nil && link.PrefixJob+job.ID != key {
-		err = fmt.Errorf("its id is %q", job.ID)
+	for _, k := range g.kinds {
+		if !strings.HasPrefix(key, k.prefix) {
+			continue
+		}
+		i, err := k.read(key, value)
+		if err != nil { // delivering it again would not make it better
+			g.cfg.Log.Error("ignoring a desired value that cannot be read", "key", key, "error", err)
+			return nil
+		}
+		i.kind, i.key = k, key
+		g.mu.Lock()
+		g.items[i.id()] = i
+		if g.where[i.id()] == "" {
+			g.where[i.id()] = i.namespace
+		}
+		g.mu.Unlock()
+		g.queue.Add(i.id())
 	}
-	if err != nil { // delivering it again would not make it better
-		g.cfg.Log.Error("ignoring a desired job that cannot be read", "key", key, "error", err)
-		return nil
-	}
-	g.mu.Lock()
-	g.jobs[job.ID] = job
-	g.where[job.ID] = job.Namespace
-	g.mu.Unlock()
-	g.queue.Add(job.ID)
 	return nil
 }
 
 func (g *Gateway) delete(key string) error {
-	id := strings.TrimPrefix(key, link.PrefixJob)
-	g.mu.Lock()
-	delete(g.jobs, id)
-	g.mu.Unlock()
-	g.queue.Add(id)
+	for _, k := range g.kinds {
+		if strings.HasPrefix(key, k.prefix) {
+			id := k.id(k.name(key))
+			g.mu.Lock()
+			delete(g.items, id)
+			g.mu.Unlock()
+			g.queue.Add(id)
+		}
+	}
 	return nil
 }
 
+// kindOf parts an id.
+func (g *Gateway) kindOf(id string) (*kind, string) {
+	object, name, _ := strings.Cut(id, "/")
+	for _, k := range g.kinds {
+		if k.object == object {
+			return k, name
+		}
+	}
+	return nil, ""
+}
+
 func (g *Gateway) setSynced() error {
-	g.queue.Add("") // looks for AmlJobs that are not desired
+	g.queue.Add("") // looks for objects that are not desired
 	return nil
 }
 
@@ -142,7 +176,7 @@ func (g *Gateway) next(ctx context.Context) bool {
 	case ctx.Err() != nil:
 		return false
 	case err != nil:
-		g.cfg.Log.Warn("job will be tried again", "job", id, "error", err)
+		g.cfg.Log.Warn("will be tried again", "object", id, "error", err)
 		g.queue.AddRateLimited(id)
 	default:
 		g.queue.Forget(id)
@@ -156,52 +190,59 @@ func (g *Gateway) work(ctx context.Context, id string) error {
 		return g.prune(ctx)
 	}
 	g.mu.Lock()
-	job, wanted := g.jobs[id]
-	namespace := g.where[id]
+	i, wanted := g.items[id]
 	g.mu.Unlock()
 	if !wanted {
-		return g.remove(ctx, namespace, id)
+		return g.remove(ctx, id)
 	}
-	return g.apply(ctx, job)
+	return g.apply(ctx, i)
 }
 
 // prune queues what the cluster holds and the control plane does not want, and what it held and holds no more.
 func (g *Gateway) prune(ctx context.Context) error {
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AmlJobList"))
-	if err := g.cfg.Client.List(ctx, &list, client.MatchingLabels{LabelManagedBy: FieldManager}); err != nil {
-		return fmt.Errorf("listing AmlJobs: %w", err)
-	}
-	here := make(map[types.UID]bool, len(list.Items))
-	for _, o := range list.Items {
-		here[o.UID] = true
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for id, uid := range g.uids {
-		if _, wanted := g.jobs[id]; wanted && !here[uid] {
-			g.queue.Add(id)
+	for _, k := range g.kinds {
+		var list metav1.PartialObjectMetadataList
+		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(k.object + "List"))
+		if err := g.cfg.Client.List(ctx, &list, client.MatchingLabels{LabelManagedBy: FieldManager}); err != nil {
+			return fmt.Errorf("listing %ss: %w", k.object, err)
 		}
-	}
-	for _, ref := range undesired(g.jobs, list.Items) {
-		if _, wanted := g.jobs[ref.name]; !wanted {
-			g.where[ref.name] = ref.namespace
-			g.queue.Add(ref.name)
-			continue
-		}
-		g.cfg.Log.Error("AmlJob is not in its job's namespace; leaving it", "job", ref.name, "namespace", ref.namespace)
+		g.compare(k, list.Items)
 	}
 	return nil
 }
 
-// ref names an AmlJob.
+func (g *Gateway) compare(k *kind, current []metav1.PartialObjectMetadata) {
+	here, names := make(map[types.UID]bool, len(current)), make(map[string]bool, len(current))
+	for _, o := range current {
+		here[o.UID], names[k.id(o.Name)] = true, true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, i := range g.items {
+		uid, seen := g.uids[id]
+		if i.kind == k && (seen && !here[uid] || !k.once && !names[id]) {
+			g.queue.Add(id)
+		}
+	}
+	for _, ref := range undesired(k, g.items, current) {
+		id := k.id(ref.name)
+		if _, wanted := g.items[id]; !wanted {
+			g.where[id] = ref.namespace
+			g.queue.Add(id)
+			continue
+		}
+		g.cfg.Log.Error(k.object+" is not in the namespace of its "+k.noun+"; leaving it", "name", ref.name, "namespace", ref.namespace)
+	}
+}
+
+// ref names an object.
 type ref struct{ namespace, name string }
 
-// undesired lists the AmlJobs that no desired job stands for.
-func undesired(jobs map[string]link.Job, current []metav1.PartialObjectMetadata) []ref {
+// undesired lists the objects of a kind that no item stands for.
+func undesired(k *kind, items map[string]item, current []metav1.PartialObjectMetadata) []ref {
 	var out []ref
 	for _, o := range current {
-		if job, ok := jobs[o.Name]; !ok || job.Namespace != o.Namespace {
+		if i, ok := items[k.id(o.Name)]; !ok || i.namespace != o.Namespace {
 			out = append(out, ref{o.Namespace, o.Name})
 		}
 	}

@@ -41,11 +41,26 @@ func job(id, namespace string, cancel bool) link.Job {
 	return link.Job{ID: id, Namespace: namespace, Labels: map[string]string{"ml.azure.com/workspace": "ws"}, Spec: spec, Secret: map[string]string{"token": "secret-" + id}}
 }
 
+func jobItem(t *testing.T, j link.Job) item {
+	t.Helper()
+	raw, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := jobs.read(link.PrefixJob+j.ID, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.kind, i.key = jobs, link.PrefixJob+j.ID
+	return i
+}
+
 func TestUndesired(t *testing.T) {
 	at := func(namespace, name string) metav1.PartialObjectMetadata {
 		return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	}
-	jobs := map[string]link.Job{one: job(one, "default", false)}
+	wanted := jobItem(t, job(one, "default", false))
+	items := map[string]item{wanted.id(): wanted}
 	cases := map[string]struct {
 		current []metav1.PartialObjectMetadata
 		want    []ref
@@ -57,7 +72,7 @@ func TestUndesired(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, undesired(jobs, c.current), cmp.AllowUnexported(ref{})); diff != "" {
+			if diff := cmp.Diff(c.want, undesired(jobs, items, c.current), cmp.AllowUnexported(ref{})); diff != "" {
 				t.Errorf("undesired (-want +got):\n%s", diff)
 			}
 		})
@@ -84,10 +99,8 @@ func TestClassify(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			status, again := classify(c.job, c.err)
-			if status == nil {
-				status = &link.JobStatus{}
-			}
+			told, _, again := classify(jobItem(t, c.job), c.err)
+			status, _ := told.(link.JobStatus)
 			if status.State != c.state || status.Reason != c.reason || !strings.Contains(status.Message, c.text) || again != c.again {
 				t.Errorf("got %+v again %v", status, again)
 			}
@@ -140,7 +153,7 @@ func (f *fixture) startGateway(t *testing.T) {
 		f.stop()
 	}
 	g := New(Config{Client: f.client, Log: slog.New(slog.DiscardHandler), Mourning: time.Millisecond,
-		Observe: func(_ string, s link.JobStatus) error { f.observed <- s; return nil },
+		Observe: func(_ string, s any) error { f.observed <- s.(link.JobStatus); return nil },
 		Forget:  func(key string) { f.forgotten <- key },
 	})
 	f.events = desired.NewFollower(g.Handler())
@@ -267,8 +280,8 @@ func TestGateway(t *testing.T) {
 		bad := job(two, "team", false)
 		bad.Spec = []byte(strings.Replace(string(bad.Spec), `"instanceCount":1`, `"instanceCount":0`, 1))
 		for _, j := range []link.Job{bad, {ID: two, Namespace: "team", Spec: []byte("[]")}} {
-			g := New(Config{Client: f.client, Observe: func(_ string, s link.JobStatus) error { t.Errorf("told %+v", s); return nil }})
-			if err := g.apply(t.Context(), j); err == nil || !strings.Contains(err.Error(), "goes on as it is") {
+			g := New(Config{Client: f.client, Observe: func(_ string, s any) error { t.Errorf("told %+v", s); return nil }})
+			if err := g.apply(t.Context(), jobItem(t, j)); err == nil || !strings.Contains(err.Error(), "goes on as it is") {
 				t.Errorf("error %v; want one that has it tried again", err)
 			}
 		}

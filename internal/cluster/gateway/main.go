@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/component"
 	"fairlead.dev/fairlead/internal/cluster/desired"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -27,11 +28,11 @@ func Main(kube *rest.Config, l *link.Client, log *slog.Logger) func(ctx context.
 			return fmt.Errorf("making a Kubernetes client: %w", err)
 		}
 		observer := link.NewObserver(l)
-		g := New(Config{Client: c, Log: log, Observe: func(key string, s link.JobStatus) error { return observer.Set(key, s) }, Forget: observer.Forget})
+		g := New(Config{Client: c, Log: log, Inference: component.Inference(), Observe: observer.Set, Forget: observer.Forget})
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return observer.Run(ctx) })
 		group.Go(func() error { return g.Run(ctx) })
-		group.Go(func() error { return l.Follow(ctx, link.PrefixJob, desired.NewFollower(g.Handler()).Apply) })
+		group.Go(func() error { return l.Follow(ctx, g.Prefix(), desired.NewFollower(g.Handler()).Apply) })
 		ready()
 		return group.Wait()
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/internal/cluster/component"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -16,7 +17,7 @@ import (
 func Main(kube *rest.Config, l *link.Client, log *slog.Logger) func(ctx context.Context, ready func()) error {
 	return func(ctx context.Context, ready func()) error {
 		observer := link.NewObserver(l)
-		r, err := New(Config{Kube: kube, Observe: observer.Set, Namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "azureml"), Log: log})
+		r, err := New(Config{Kube: kube, Observe: observer.Set, Inference: component.Inference(), Namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "azureml"), Log: log})
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
-// Package reporter is cluster-status-reporter: it watches AmlJobs, nodes, namespaces and instance types and posts what it sees as
-// observed values. It changes nothing in the cluster.
+// Package reporter is cluster-status-reporter: it watches AmlJobs, nodes, namespaces and instance types, and online endpoints,
+// deployments and the inference router's Service where those are installed, and posts what it sees as observed values. It changes nothing in the cluster.
 package reporter
 
 import (
@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -31,6 +33,8 @@ type Config struct {
 	Kube *rest.Config
 	// Observe posts one value; it must not block and may refuse a value that is too large.
 	Observe func(key string, value any) error
+	// Inference says that the extension serves online endpoints.
+	Inference bool
 	// Namespace is the extension's own; no job may run there.
 	Namespace string
 	// Clock tells the time; nil means time.Now.
@@ -58,7 +62,10 @@ func New(cfg Config) (*Reporter, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	c, err := cache.New(cfg.Kube, cache.Options{Scheme: scheme, DefaultTransform: lighten})
+	c, err := cache.New(cfg.Kube, cache.Options{Scheme: scheme, DefaultTransform: lighten, ByObject: map[client.Object]cache.ByObject{
+		// The one Service that it may watch.
+		&corev1.Service{}: {Namespaces: map[string]cache.Config{cfg.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", v1alpha1.RouterService)}}},
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("making a cache: %w", err)
 	}
@@ -76,6 +83,10 @@ func lighten(object any) (any, error) {
 		o.Status.Images, o.Status.VolumesInUse, o.Status.VolumesAttached = nil, nil, nil
 	case *v1alpha1.AmlJob:
 		o.Spec = v1alpha1.AmlJobSpec{}
+	case *v1alpha1.OnlineDeployment:
+		o.Spec = v1alpha1.OnlineDeploymentSpec{Endpoint: o.Spec.Endpoint, Name: o.Spec.Name}
+	case *v1alpha1.OnlineEndpoint:
+		o.Spec = v1alpha1.OnlineEndpointSpec{}
 	}
 	return object, nil
 }
@@ -124,6 +135,9 @@ func (r *Reporter) watch(ctx context.Context) error {
 			return fmt.Errorf("watching %T: %w", o, err)
 		}
 	}
+	if r.cfg.Inference {
+		return r.watchServing(ctx)
+	}
 	return nil
 }
 
@@ -146,9 +160,7 @@ func (r *Reporter) postDeleted(object any) {
 }
 
 func (r *Reporter) post(s link.JobStatus) {
-	if err := r.cfg.Observe(link.PrefixJob+s.ID, s); err != nil {
-		r.cfg.Log.Error("posting a job's status", "job", s.ID, "error", err)
-	}
+	r.observe(link.PrefixJob+s.ID, s)
 }
 
 func (r *Reporter) touch(any) {
@@ -164,7 +176,18 @@ func (r *Reporter) postInventory(ctx context.Context) error {
 		return ctx.Err()
 	}
 	last := ""
+	var lastRouter link.RouterStatus
 	for {
+		if r.cfg.Inference {
+			router, err := r.router(ctx)
+			if err != nil {
+				return err
+			}
+			if !reflect.DeepEqual(router, lastRouter) {
+				r.observe(link.KeyRouter, router)
+				lastRouter = router
+			}
+		}
 		status, err := r.inventory(ctx)
 		if err != nil {
 			return err

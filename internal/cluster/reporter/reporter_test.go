@@ -109,7 +109,7 @@ func TestReporter(t *testing.T) {
 	cluster := kubetest.Start(t)
 	c := newClient(t, cluster)
 	values := make(chan link.Value, 100)
-	r, err := New(Config{Kube: cluster.Config, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Observe: func(key string, value any) error {
+	r, err := New(Config{Kube: cluster.Config, Inference: true, Namespace: "default", Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Observe: func(key string, value any) error {
 		raw, err := json.Marshal(value)
 		values <- link.Value{Key: key, Value: raw}
 		return err
@@ -137,8 +137,9 @@ func TestReporter(t *testing.T) {
 		}
 	}
 	await(t, values, link.KeyNodes, func(s link.NodesStatus) bool {
-		return len(s.Nodes) == 1 && len(s.InstanceTypes) == 2 && cmp.Equal(s.Namespaces, []string{"default", "team"})
+		return len(s.Nodes) == 1 && len(s.InstanceTypes) == 2 && cmp.Equal(s.Namespaces, []string{"team"})
 	})
+	reportServing(t, c, values)
 	id := "0123456789abcdef0123456789abcdef"
 	job := &v1alpha1.AmlJob{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: id}, Spec: v1alpha1.AmlJobSpec{Job: v1alpha1.JobSpec{
 		JobID: id, Name: "r", Image: "i", InstanceCount: 1, Options: v1alpha1.JobOptions{CommonRuntimeJobSpec: []byte("{}")},
@@ -209,7 +210,7 @@ func newClient(t *testing.T, cluster *kubetest.Cluster) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"amljobs", "instancetypes"} {
+	for _, name := range []string{"amljobs", "instancetypes", "onlineendpoints", "onlinedeployments"} {
 		doc, err := charts.FS.ReadFile("azureml/crds/amlarc.azureml.com_" + name + ".yaml")
 		if err != nil {
 			t.Fatal(err)
