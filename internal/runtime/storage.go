@@ -145,26 +145,22 @@ func (c StorageConfig) model(ctx context.Context, f fetcher, model commonruntime
 	if err != nil {
 		return err
 	}
+	if t.single {
+		at = model.Dir
+	}
 	digest, known := t.digest()
 	if c.Storage.Cache != "" && known {
 		dir, hit, err := modelCache{c.Storage.Cache, c.PodUID}.get(ctx, digest, t, f)
 		if err == nil {
-			if t.single {
-				dir = filepath.Join(dir, filepath.Base(at))
-			}
 			log.Info("model is here", "files", len(t.files), "digest", digest, "onNode", hit, "took", time.Since(start).Round(time.Millisecond))
-			return os.Symlink(dir, at)
+			return t.link(dir, at)
 		}
 		if !errors.Is(err, errCache) {
 			return err
 		}
 		log.Warn("the node's cache of models cannot be used", "error", err)
 	}
-	dir := at
-	if t.single {
-		dir = model.Dir
-	}
-	if err := t.fetch(ctx, f, dir); err != nil {
+	if err := t.fetch(ctx, f, at); err != nil {
 		return err
 	}
 	log.Info("model is here", "files", len(t.files), "onNode", false, "took", time.Since(start).Round(time.Millisecond))
@@ -207,6 +203,21 @@ func (t tree) digest() (string, bool) {
 	slices.Sort(lines)
 	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
 	return hex.EncodeToString(sum[:]), true
+}
+
+// link makes a tree of folders with a link to each file of dir. The folders are real, since scripts that search a model's folder seldom
+// look behind links to folders.
+func (t tree) link(dir, at string) error {
+	for _, b := range t.files {
+		path := filepath.Join(at, b.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("making folder: %w", err)
+		}
+		if err := os.Symlink(filepath.Join(dir, b.Name), path); err != nil {
+			return fmt.Errorf("leading to the node's copy: %w", err)
+		}
+	}
+	return nil
 }
 
 // fetch brings a tree's files, each checked by its size and, where the store has one, its MD5.

@@ -128,7 +128,8 @@ func TestModelCache(t *testing.T) {
 	if got := n.Load(); got != 2 {
 		t.Errorf("the model's 2 files were fetched by %d requests", got)
 	}
-	kept, err := filepath.EvalSymlinks(filepath.Join(pods[0].Storage.Model.Dir, "model"))
+	file, err := filepath.EvalSymlinks(filepath.Join(pods[0].Storage.Model.Dir, "model/weights"))
+	kept := filepath.Dir(file)
 	if err != nil || filepath.Dir(kept) != cache {
 		t.Fatalf("the model is at %s, %v", kept, err)
 	}
