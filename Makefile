@@ -26,7 +26,7 @@ unit: ## Tests that need neither root nor the local cluster
 
 race: ## Tests of the packages with concurrency under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
-	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training \
+	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training ./internal/cluster/inference \
 	  ./internal/cluster/csi ./internal/cluster/hostdevice
 
 fuzz: ## Every fuzz target for a short while each

@@ -126,6 +126,8 @@ func TestManager(t *testing.T) {
 			t.Errorf("aml-operator is still there: %v", err)
 		}
 	})
+	t.Run("components of inference may do what they need and no more", func(t *testing.T) { testInferenceRights(t, kube) })
+	t.Run("inference-operator writes only Deployments of online deployments", func(t *testing.T) { testDeployments(t, kube, h.config) })
 	t.Run("a revision left by a killed agent is recovered", func(t *testing.T) {
 		stop()
 		h.breakRelease("pending-upgrade")

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,10 +19,7 @@ import (
 
 // testRights asks the API server what each component's account may do in any namespace.
 func testRights(t *testing.T, kube kubernetes.Interface) {
-	for _, c := range []struct {
-		account, verb, group, resource string
-		want                           bool
-	}{
+	for _, c := range []right{
 		{"gateway", "patch", "amlarc.azureml.com", "amljobs", true},
 		{"gateway", "delete", "amlarc.azureml.com", "amljobs", true},
 		{"gateway", "patch", "", "secrets", true},
@@ -45,22 +43,52 @@ func testRights(t *testing.T, kube kubernetes.Interface) {
 		{"frameworkcontroller", "list", "", "secrets", false},
 		{"frameworkcontroller", "update", "admissionregistration.k8s.io", "validatingwebhookconfigurations", false},
 	} {
-		t.Run(c.account+" "+c.verb+" "+c.resource, func(t *testing.T) {
-			review, err := kube.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
-				Spec: authorizationv1.SubjectAccessReviewSpec{
-					User:               "system:serviceaccount:azureml:" + c.account,
-					Groups:             []string{"system:authenticated", "system:serviceaccounts"},
-					ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "team", Verb: c.verb, Group: c.group, Resource: c.resource},
-				},
-			}, metav1.CreateOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if review.Status.Allowed != c.want {
-				t.Errorf("allowed %v, want %v", review.Status.Allowed, c.want)
-			}
-		})
+		mayDo(t, kube, c)
 	}
+}
+
+// testInferenceRights is testRights of what inference adds.
+func testInferenceRights(t *testing.T, kube kubernetes.Interface) {
+	const operator = "inference-operator-controller-manager"
+	for _, c := range []right{
+		{operator, "create", "apps", "deployments", true},
+		{operator, "patch", "apps", "deployments", true},
+		{operator, "delete", "apps", "deployments", false},
+		{operator, "patch", "amlarc.azureml.com", "onlinedeployments/status", true},
+		{operator, "patch", "amlarc.azureml.com", "onlinedeployments", false},
+		{operator, "watch", "", "pods", true},
+		{operator, "create", "", "pods", false},
+		{operator, "get", "", "secrets", false},
+		{operator, "list", "discovery.k8s.io", "endpointslices", false}, // but in the extension's namespace
+	} {
+		mayDo(t, kube, c)
+	}
+}
+
+// right is what an account may do or not.
+type right struct {
+	account, verb, group, resource string
+	want                           bool
+}
+
+func mayDo(t *testing.T, kube kubernetes.Interface, c right) {
+	t.Helper()
+	resource, subresource, _ := strings.Cut(c.resource, "/")
+	t.Run(c.account+" "+c.verb+" "+c.resource, func(t *testing.T) {
+		review, err := kube.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				User:               "system:serviceaccount:azureml:" + c.account,
+				Groups:             []string{"system:authenticated", "system:serviceaccounts"},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "team", Verb: c.verb, Group: c.group, Resource: resource, Subresource: subresource},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if review.Status.Allowed != c.want {
+			t.Errorf("allowed %v, want %v", review.Status.Allowed, c.want)
+		}
+	})
 }
 
 // testSecrets acts as the gateway's account: it may write the Secrets of jobs, and a patch shows it no other Secret.
@@ -165,5 +193,39 @@ func testPods(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
 	}
 	if err := operator.Delete(t.Context(), "of-a-job", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// testDeployments acts as inference-operator's account, which may write Deployments: those of online deployments, and no others.
+func testDeployments(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:azureml:inference-operator-controller-manager", Groups: []string{"system:authenticated", "system:serviceaccounts"}}
+	operator := kubernetes.NewForConfigOrDie(config).AppsV1()
+	deployment := func(name string, labels map[string]string) *appsv1.Deployment {
+		pods := map[string]string{"app": name}
+		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: pods},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pods}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "i"}}}}}}
+	}
+	const policy = "azureml-inference-operator"
+	awaitPolicy(t, policy, func() error {
+		_, err := operator.Deployments("team").Create(t.Context(), deployment("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	if _, err := admin.AppsV1().Deployments("team").Create(t.Context(), deployment("database", nil), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]string{v1alpha1.LabelDeployment: "digits-blue"}
+	for _, patch := range []string{`{"spec":{"replicas":0}}`, `{"metadata":{"labels":{"` + v1alpha1.LabelDeployment + `":"x"}}}`} {
+		if _, err := operator.Deployments("team").Patch(t.Context(), "database", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err == nil || !strings.Contains(err.Error(), policy) {
+			t.Errorf("patch %s of somebody else's Deployment: %v", patch, err)
+		}
+	}
+	for _, namespace := range []string{"azureml", "kube-system"} {
+		if _, err := operator.Deployments(namespace).Create(t.Context(), deployment("digits-blue", own), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), policy) {
+			t.Errorf("create in %s: %v", namespace, err)
+		}
+	}
+	if _, err := operator.Deployments("team").Create(t.Context(), deployment("digits-blue", own), metav1.CreateOptions{}); err != nil {
+		t.Errorf("its own Deployment: %v", err)
 	}
 }
