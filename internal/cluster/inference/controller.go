@@ -124,7 +124,7 @@ func (r *reconciler) act(ctx context.Context, w world, d *decision) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		d.fail(ReasonNoNamespace, fmt.Sprintf("namespace %s of the compute is gone from the cluster, or going: %s", w.od.Namespace, err))
 	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
-		d.fail(ReasonInvalid, err.Error()+w.oldServe())
+		d.fail(ReasonInvalid, err.Error()+w.oldServe(v1alpha1.DeploymentFailed))
 		return nil
 	default:
 		d.status.Message = fmt.Sprintf("the deployment's objects cannot be written yet: %s", err)

@@ -55,13 +55,13 @@ func decide(w world, cfg Config) decision {
 	}
 	var wrong string
 	if w.resources, wrong = check(w.od, w.itype); wrong != "" {
-		d.fail(ReasonInvalid, wrong+w.oldServe())
+		d.fail(ReasonInvalid, wrong+w.oldServe(v1alpha1.DeploymentFailed))
 		return d
 	}
 	replicas := w.replicas()
 	d.status.Replicas = replicas
 	if err := w.change(&d, replicas, cfg); err != nil {
-		d.fail(ReasonInvalid, err.Error()+w.oldServe())
+		d.fail(ReasonInvalid, err.Error()+w.oldServe(v1alpha1.DeploymentFailed))
 		return d
 	}
 	w.judge(&d)
@@ -145,7 +145,7 @@ func (w world) judge(d *decision) {
 		s.Message = fmt.Sprintf("%d of %d pod(s) serve", w.ready(newTemplate), s.Replicas)
 	}
 	if s.State != v1alpha1.DeploymentSucceeded {
-		s.Message += w.oldServe()
+		s.Message += w.oldServe(s.State)
 	}
 }
 
@@ -159,11 +159,16 @@ func (w world) settled(d *decision) bool {
 }
 
 // oldServe tells of pods of the version before, which go on serving until those of this one are ready.
-func (w world) oldServe() string {
-	if n := w.ready(oldTemplate); n > 0 {
-		return fmt.Sprintf(". The %d pod(s) of the version before go on serving; update the deployment to try again", n)
+func (w world) oldServe(state string) string {
+	n := w.ready(oldTemplate)
+	if n == 0 {
+		return ""
 	}
-	return ""
+	text := fmt.Sprintf(". The %d pod(s) of the version before go on serving", n)
+	if state == v1alpha1.DeploymentFailed {
+		text += "; update the deployment to try again"
+	}
+	return text
 }
 
 // Which pods are counted.
