@@ -3,7 +3,10 @@
 // spec.job.options.commonRuntimeJobSpec.
 package commonruntime
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Versions of the document; a runtime refuses any other.
 const (
@@ -90,6 +93,14 @@ type JobSpec struct {
 	Distribution *Distribution `json:"distribution,omitempty"`
 	// TimeoutSeconds ends the command (SIGTERM, then SIGKILL after 30 s); 0 means never.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
+}
+
+// DatastoresBeside is the DatastoreBase of the control plane whose blob front has the URL prefix blobBase; "" if that is of another form.
+func DatastoresBeside(blobBase string) string {
+	if root, ok := strings.CutSuffix(strings.TrimRight(blobBase, "/"), "/blob"); ok {
+		return root + "/datastores/"
+	}
+	return ""
 }
 
 // Input is one input. Type is literal, uri_file, uri_folder, mltable, custom_model or mlflow_model (jobInputType).

@@ -92,7 +92,7 @@ func (c StorageConfig) initialize(ctx context.Context, log *slog.Logger) error {
 		return nil
 	}
 	blobs, err := blobclient.New(blobclient.Config{
-		Base: c.Storage.BlobBase, HTTP: httpClient([]byte(c.Storage.CA)), RetryFor: c.RetryFor, DeniedFor: 30 * time.Second, Token: c.token,
+		Base: c.Storage.BlobBase, Datastores: commonruntime.DatastoresBeside(c.Storage.BlobBase), HTTP: httpClient([]byte(c.Storage.CA)), RetryFor: c.RetryFor, DeniedFor: 30 * time.Second, Token: c.token,
 		OnRetry: func(err error, wait time.Duration) {
 			log.Warn("trying again", "after", wait.Round(time.Millisecond), "error", err)
 		},

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/controlplane/datastores/datastorestest"
 	"fairlead.dev/fairlead/internal/runtime/blobclient/blobtest"
+	"fairlead.dev/fairlead/internal/testing/s3test"
 )
 
 // aStorage is a pod on a node with a cache, whose model is a folder of two files.
@@ -170,4 +172,21 @@ func FuzzParseStorage(f *testing.F) {
 			t.Errorf("%s is accepted", b)
 		}
 	})
+}
+
+// TestStorageInS3: a model, be it a folder or a file, comes from a datastore in S3 of the same control plane.
+func TestStorageInS3(t *testing.T) {
+	s := s3test.Start(t)
+	s.Bucket(t, "lake")
+	s.Put(t, "lake", "m/weights", "weights\n")
+	front := datastorestest.New(t, datastorestest.Config{Datastores: map[string]string{"lake": datastorestest.Body(s.Endpoint, "")}})
+	for url, file := range map[string]string{"/lake/m": "m/weights", "/lake/m/weights": "weights"} {
+		c := aStorage(t, blobtest.New(t), t.TempDir()).prepared(t)
+		c.Storage.BlobBase, c.Storage.Code = strings.TrimSuffix(front.Base, "/datastores")+"/blob/", nil
+		c.Storage.Model.URL = front.Account + url
+		if code := InitializeStorage(t.Context(), c); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+		holds(t, filepath.Join(c.Storage.Model.Dir, file), "weights\n")
+	}
 }

@@ -7,8 +7,8 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 )
 
-// AuthorizeDatastore decides over datastores whose bytes lie elsewhere, which a run may hold credentials of somebody else's
-// store for: it reads no more of them than its inputs and outputs, and writes its outputs. Others are as with blobs.
+// AuthorizeDatastore decides over datastores whose bytes lie elsewhere, in stores that hold more than the workspace's own data: a run
+// reads no more of them than its inputs and outputs, and writes its outputs and inputs of ReadWriteMount. Others are as with blobs.
 func (a *Authorizer) AuthorizeDatastore(ctx context.Context, p resource.Principal, at dataaddress.Address, write bool) error {
 	if p.Kind == "Deployment" {
 		return a.deploymentReads(ctx, p, at, write)

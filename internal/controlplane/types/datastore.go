@@ -42,6 +42,10 @@ func datastore(d Deps) *resource.Type {
 		},
 		Actions: map[string]resource.Action{"listsecrets": {Permission: "secret", Run: d.listSecrets}},
 		Filter: func(q map[string]string, rec store.Record) bool {
+			// Clients of the reference cannot read a list with a type that their version of the API does not have.
+			if v := q["api-version"]; v != "" && v < machinelearning.APIVersion && field(rec, "datastoreType") == typeS3 {
+				return false
+			}
 			want, err := strconv.ParseBool(strings.ToLower(q["isDefault"]))
 			if err != nil {
 				return true

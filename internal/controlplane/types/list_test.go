@@ -23,6 +23,7 @@ func TestFilters(t *testing.T) {
 	e.Put(ws+"/jobs/a", with(t, `"tags":{"k":"v"}`))
 	e.Put(ws+"/jobs/b", with(t, `"tags":{"k":"w"}`))
 	e.Put(ws+"/jobs/c", with(t, `"isArchived":true`))
+	e.Put(ws+"/datastores/lake", s3Store(`"bucketName":"lake","region":"x",`+s3Key))
 	for name, c := range map[string]struct {
 		typ, parent string
 		query       map[string]string
@@ -35,6 +36,8 @@ func TestFilters(t *testing.T) {
 		"jobs by type":       {"workspaces/jobs", ws, map[string]string{"jobType": "Sweep"}, nil},
 		"code by hash":       {"workspaces/codes/versions", ws + "/codes/abc", map[string]string{"hash": "abc"}, []string{"1"}},
 		"code by other hash": {"workspaces/codes/versions", ws + "/codes/abc", map[string]string{"hash": "abd"}, nil},
+		"datastores":         {"workspaces/datastores", ws, map[string]string{"api-version": machinelearning.APIVersion}, []string{"workspaceblobstore", "workspaceartifactstore", "lake"}},
+		"known to an SDK":    {"workspaces/datastores", ws, map[string]string{"api-version": "2024-07-01-preview"}, []string{"workspaceblobstore", "workspaceartifactstore"}},
 		"default datastore":  {"workspaces/datastores", ws, map[string]string{"isDefault": "true"}, []string{"workspaceblobstore"}},
 	} {
 		t.Run(name, func(t *testing.T) {
