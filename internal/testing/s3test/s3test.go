@@ -81,9 +81,18 @@ func StartOn(t testing.TB, host string) *Server {
 	return s
 }
 
-// build gives the path of the program, which the go command keeps in its cache.
+// build gives the path of the program, which the go command keeps in its cache. Packages are tested side by side; one builds, and the
+// others wait for it.
 func build(t testing.TB) string {
 	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "fairlead-s3test.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatalf("waiting for another package to build the S3 store: %v", err)
+	}
 	_, file, _, _ := runtime.Caller(0)
 	cmd := exec.Command("go", "tool", "-n", "github.com/versity/versitygw/cmd/versitygw")
 	cmd.Dir = filepath.Join(filepath.Dir(file), "server")
