@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -157,8 +155,7 @@ func (a *app) createEnvironment(ctx context.Context, f assetCreateFlags, doc *sp
 		return err
 	}
 	if e.Name == "" {
-		sum := sha256.Sum256([]byte("image=" + e.Image))
-		e.Name, e.Version = "CliV2AnonymousEnvironment", hex.EncodeToString(sum[:16])
+		e.Name, e.Version = "CliV2AnonymousEnvironment", anonymousVersion(*e)
 	}
 	if e.Version == "" {
 		if e.Version, err = s.nextVersion(ctx, ws, environmentKind.typ, e.Name); err != nil {
@@ -169,7 +166,7 @@ func (a *app) createEnvironment(ctx context.Context, f assetCreateFlags, doc *sp
 	if err != nil {
 		return err
 	}
-	return a.putAsset(ctx, s, path, environmentKind, map[string]any{
-		"image": e.Image, "osType": "Linux", "description": e.Description, "tags": orEmpty(e.Tags), "properties": map[string]string{},
-	})
+	props := environmentBody(*e)
+	props["description"], props["tags"], props["properties"] = e.Description, orEmpty(e.Tags), map[string]string{}
+	return a.putAsset(ctx, s, path, environmentKind, props)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,9 +92,10 @@ func defaultExperiment() string {
 // findEnvironment gives the environment version's id; an inline one is registered under a name made from its content.
 func (s *session) findEnvironment(ctx context.Context, ws arm.ID, e spec.Environment) (string, error) {
 	if e.Ref == "" {
-		sum := sha256.Sum256([]byte("image=" + e.Image))
-		path := ws.String() + "/environments/CliV2AnonymousEnvironment/versions/" + hex.EncodeToString(sum[:16])
-		got, err := s.put(ctx, path, apiML, map[string]any{"properties": map[string]any{"image": e.Image, "osType": "Linux", "isAnonymous": true}}, true)
+		props := environmentBody(e)
+		props["isAnonymous"] = true
+		path := ws.String() + "/environments/CliV2AnonymousEnvironment/versions/" + anonymousVersion(e)
+		got, err := s.put(ctx, path, apiML, map[string]any{"properties": props}, true)
 		if err != nil {
 			return "", fmt.Errorf("environment: %w", err)
 		}
@@ -118,6 +120,32 @@ func (s *session) findEnvironment(ctx context.Context, ws arm.ID, e spec.Environ
 	return text(got, "id"), err
 }
 
+// anonymousVersion is the version of an environment without a name, made from its content.
+func anonymousVersion(e spec.Environment) string {
+	content := "image=" + e.Image
+	if e.Inference != nil {
+		raw, _ := json.Marshal(e.Inference) // of texts and numbers: it cannot fail
+		content += " inference=" + string(raw)
+	}
+	return hashOf(content)
+}
+
+// environmentBody is what every environment says of its image.
+func environmentBody(e spec.Environment) map[string]any {
+	out := map[string]any{"image": e.Image, "osType": "Linux"}
+	if e.Inference == nil {
+		return out
+	}
+	routes := map[string]any{}
+	for name, r := range map[string]*spec.Route{"livenessRoute": e.Inference.Liveness, "readinessRoute": e.Inference.Readiness, "scoringRoute": e.Inference.Scoring} {
+		if r != nil {
+			routes[name] = map[string]any{"path": r.Path, "port": r.Port}
+		}
+	}
+	out["inferenceConfig"] = routes
+	return out
+}
+
 // resolveVersion gives the version of a reference by version or label.
 func (s *session) resolveVersion(ctx context.Context, ws arm.ID, typ string, ref spec.Ref) (string, error) {
 	if ref.Version != "" {
@@ -138,4 +166,10 @@ func (s *session) resolveVersion(ctx context.Context, ws arm.ID, typ string, ref
 		return v, nil
 	}
 	return "", fmt.Errorf("%s %q has no version", typ, ref.Name)
+}
+
+// hashOf names what has no name by its content.
+func hashOf(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return hex.EncodeToString(sum[:16])
 }

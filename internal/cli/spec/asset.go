@@ -13,6 +13,8 @@ type Environment struct {
 	Ref                               string
 	Name, Version, Description, Image string
 	Tags                              map[string]string
+	// Inference is nil when the image answers where the reference's inference server does.
+	Inference *InferenceConfig
 }
 
 func (e *Environment) given() string { return e.Ref + e.Image }
@@ -38,7 +40,7 @@ func (e *Environment) fields() fields {
 	return fields{
 		"$schema": text(new(string)), "name": text(&e.Name), "version": text(&e.Version), "description": text(&e.Description),
 		"tags": stringMap(&e.Tags), "image": e.image, "conda_file": noBuild, "build": noBuild, "os_type": text(new(string)),
-		"inference_config": unsupported("inference settings of environments"),
+		"inference_config": e.inference,
 	}
 }
 
