@@ -29,6 +29,9 @@ race: ## Tests of the packages with concurrency under the race detector (needs a
 	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training ./internal/cluster/inference \
 	  ./internal/cluster/csi ./internal/cluster/hostdevice
 
+conformance: ## Other people's clients against a control plane of this tree (installs them once, from their package indexes)
+	scripts/conformance
+
 fuzz: ## Every fuzz target for a short while each
 	scripts/fuzz
 
@@ -48,4 +51,4 @@ verify: ## Regenerate, tidy, vet and test the rules; fails on a dirty tree
 clean: ## Remove build results of this checkout (not the content cache)
 	rm -rf bin out
 
-.PHONY: help build cluster demo test unit race fuzz bench lint generate verify clean
+.PHONY: help build cluster demo test unit race conformance fuzz bench lint generate verify clean

@@ -8,8 +8,9 @@ type ModelVersionProperties struct {
 	IsAnonymous bool              `json:"isAnonymous"`
 	IsArchived  bool              `json:"isArchived"`
 	// ModelType is custom_model, mlflow_model or triton_model.
-	ModelType string         `json:"modelType"`
-	ModelURI  string         `json:"modelUri"`
-	JobName   string         `json:"jobName,omitempty"`
-	Flavors   map[string]any `json:"flavors,omitempty"`
+	ModelType string `json:"modelType"`
+	ModelURI  string `json:"modelUri"`
+	JobName   string `json:"jobName,omitempty"`
+	// Flavors is {} where there are none: azure-ai-ml reads it without a look.
+	Flavors map[string]any `json:"flavors"`
 }

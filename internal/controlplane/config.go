@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -27,6 +28,8 @@ type Config struct {
 	Listen []string
 	// PublicURL is the address every other party uses; "" derives it from the first listen address.
 	PublicURL string
+	// StorageSuffix is the name below which storage accounts are hosts, {account}.blob.{suffix}; "" derives it from PublicURL.
+	StorageSuffix string
 	// TLSCert and TLSKey name a certificate of the user's own; NoTLS serves plain HTTP, for use behind a proxy that does TLS.
 	TLSCert, TLSKey     string
 	NoTLS               bool
@@ -47,6 +50,7 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Blobs, "blobs", "", "where blobs are kept: a folder (default: blobs in the data folder) or s3://bucket?region=...")
 	fs.StringSliceVar(&c.Listen, "listen", []string{"127.0.0.1:8443"}, "addresses to listen on, host:port, separated by commas")
 	fs.StringVar(&c.PublicURL, "public-url", "", "address that clusters and clients use (default: https://<first listen address>)")
+	fs.StringVar(&c.StorageSuffix, "storage-suffix", "", "host[:port] below which other clients find storage accounts, as {account}.blob.<suffix> (default: the public URL's host; for an IP address localhost)")
 	fs.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the server's certificate chain (default: made by an authority in the data folder)")
 	fs.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	fs.BoolVar(&c.NoTLS, "no-tls", false, "serve plain HTTP; only behind a proxy that does TLS")
@@ -109,6 +113,12 @@ func (c *Config) Validate() error {
 	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.Path != "" || u.RawQuery != "" {
 		bad("--public-url %q: want https://host[:port] without a path", c.PublicURL)
 	}
+	if c.StorageSuffix == "" {
+		c.StorageSuffix = defaultSuffix(c.PublicURL)
+	}
+	if u, err := url.Parse("https://" + c.StorageSuffix); err != nil || u.Host != c.StorageSuffix || !suffixRule.MatchString(u.Hostname()) {
+		bad("--storage-suffix %q: want a host name below which {account}.blob.<suffix> are names of this server, such as fairlead.example.com or localhost:8443", c.StorageSuffix)
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("--tls-cert and --tls-key belong together; give both or neither")
 	}
@@ -143,6 +153,24 @@ func (c *Config) defaultURL() string {
 		host = "localhost"
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// suffixRule is a host name; an IP address, whose last part is a number, has no names below it.
+var suffixRule = regexp.MustCompile(`^([a-z0-9_-]+\.)*[a-z][a-z0-9-]*$`)
+
+// defaultSuffix is the public URL's host and port. Nothing is below an IP address; names below localhost reach this machine.
+func defaultSuffix(publicURL string) string {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return ""
+	}
+	if net.ParseIP(u.Hostname()) == nil {
+		return strings.ToLower(u.Host)
+	}
+	if u.Port() == "" {
+		return "localhost"
+	}
+	return "localhost:" + u.Port()
 }
 
 // storeTarget says which engine and where.

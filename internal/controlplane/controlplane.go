@@ -41,6 +41,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/sync"
 	"fairlead.dev/fairlead/internal/controlplane/types"
+	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -99,7 +100,7 @@ func (p *plane) open(ctx context.Context) error {
 	admin := Admin{Endpoint: p.cfg.PublicURL}
 	ca := ""
 	if !p.cfg.NoTLS {
-		p.certs, err = pki.Open(pki.Config{Dir: filepath.Join(p.cfg.DataDir, "tls"), Hosts: pki.Hosts(p.cfg.Listen, p.cfg.PublicURL), CertFile: p.cfg.TLSCert, KeyFile: p.cfg.TLSKey})
+		p.certs, err = pki.Open(pki.Config{Dir: filepath.Join(p.cfg.DataDir, "tls"), Hosts: append(pki.Hosts(p.cfg.Listen, p.cfg.PublicURL), account.WildcardHost(p.cfg.StorageSuffix)), CertFile: p.cfg.TLSCert, KeyFile: p.cfg.TLSKey})
 		if err != nil {
 			return fmt.Errorf("preparing TLS: %w", err)
 		}
@@ -158,7 +159,7 @@ func (p *plane) wire(tenantID, ca string) error {
 		Authorize: may.Authorize, Clock: time.Now, Log: p.log})
 	elsewhere := datastores.New(datastores.Config{Store: p.store, Authenticate: authenticate, Authorize: may.AuthorizeDatastore, Open: keys.open, Clock: time.Now, Log: p.log})
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
-	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, TenantID: tenantID, CA: ca, Blobs: p.front,
+	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check,
 		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count}
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
@@ -166,8 +167,8 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
-	p.handler, err = server.New(server.Config{
-		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
+	main, err := server.New(server.Config{
+		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
 		Logs: p.logs, Public: p.issuer.Register,
 		Ready: func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
@@ -176,6 +177,7 @@ func (p *plane) wire(tenantID, ca string) error {
 			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},
 	})
+	p.handler = blobs.ByHost(p.cfg.StorageSuffix, main)
 	return err
 }
 

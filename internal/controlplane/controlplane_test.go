@@ -279,11 +279,25 @@ func TestConfig(t *testing.T) {
 		"listen": {DataDir: "d", Listen: []string{"nonsense"}},
 		"url":    {DataDir: "d", Listen: []string{":1"}, PublicURL: "host:1"},
 		"tls":    {DataDir: "d", Listen: []string{":1"}, TLSCert: "x"},
+		"suffix": {DataDir: "d", Listen: []string{":1"}, StorageSuffix: "10.0.0.1:8443"},
 		"level":  {DataDir: "d", Listen: []string{":1"}, LogLevel: "loud"},
 	} {
 		err := bad.Validate()
 		if err == nil || !strings.Contains(err.Error(), "--") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDefaultSuffix(t *testing.T) {
+	for public, want := range map[string]string{
+		"https://Fairlead.example:8443": "fairlead.example:8443",
+		"https://localhost:8443":        "localhost:8443",
+		"https://10.91.0.1:8443":        "localhost:8443",
+		"https://[2001:db8::1]":         "localhost",
+	} {
+		if got := defaultSuffix(public); got != want {
+			t.Errorf("%s: %q, want %q", public, got, want)
 		}
 	}
 }

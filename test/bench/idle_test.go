@@ -30,7 +30,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 // memory reads one figure of the server's memory, in MB.
 func (s *server) memory(b *testing.B, field string) float64 {
 	b.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.pid))
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.PID))
 	if err != nil {
 		b.Skipf("the system does not tell a process's memory: %v", err)
 	}

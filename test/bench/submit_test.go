@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 	"fairlead.dev/fairlead/internal/testing/load"
 	"fairlead.dev/fairlead/internal/testing/pgtest"
+	"fairlead.dev/fairlead/internal/testing/serverproc"
 )
 
 // command is what the jobs of both systems run.
@@ -29,9 +30,9 @@ func BenchmarkSubmit(b *testing.B) {
 
 func benchSubmit(b *testing.B, s *server) {
 	ws := s.lab(b)
-	bothLoads(b, []int{s.pid}, func(b *testing.B, n int64) error {
+	bothLoads(b, []int{s.PID}, func(b *testing.B, n int64) error {
 		name := fmt.Sprintf("bench-%d", n)
-		_, err := s.do(b.Context(), http.MethodPut, ws+"/jobs/"+name+apiVersion, fmt.Sprintf(
+		_, err := s.Do(b.Context(), http.MethodPut, ws+"/jobs/"+name+serverproc.APIVersion, fmt.Sprintf(
 			`{"properties":{"jobType":"Command","displayName":%q,"experimentName":"bench","command":%q,"environmentId":"azureml:e:1","computeId":"k8s"}}`, name, command))
 		return err
 	})
@@ -43,9 +44,9 @@ func benchKubernetes(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newClient(b, cluster.Config.Host, conf)
+	c := serverproc.NewClient(b, cluster.Config.Host, conf, load.Senders)
 	bothLoads(b, cluster.Processes, func(b *testing.B, n int64) error {
-		_, err := c.do(b.Context(), http.MethodPost, "/apis/batch/v1/namespaces/default/jobs", fmt.Sprintf(
+		_, err := c.Do(b.Context(), http.MethodPost, "/apis/batch/v1/namespaces/default/jobs", fmt.Sprintf(
 			`{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"bench-%d"},"spec":{"backoffLimit":0,"template":{"spec":{"restartPolicy":"Never","containers":[`+
 				`{"name":"main","image":"docker.io/library/python:3","command":["sh","-c",%q],"resources":{"requests":{"cpu":"1","memory":"2Gi"}}}]}}}}`, n, command))
 		return err

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"gocloud.dev/blob"
+
+	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 )
 
 // DeleteFolder removes all blobs of a container below a folder.
@@ -26,7 +28,7 @@ func (f *Front) DeleteFolder(ctx context.Context, account, container, folder str
 
 // DeleteAccount removes everything in an account that nobody writes to any more.
 func (f *Front) DeleteAccount(ctx context.Context, account string) error {
-	if !accountRule.MatchString(account) {
+	if !accounts.NameRule.MatchString(account) {
 		return errorf(http.StatusBadRequest, "InvalidResourceName", "The account name %.64q must be 3 to 24 lower-case letters and digits.", account)
 	}
 	for _, root := range []string{"b/", "u/", "c/"} { // blobs, staged and committed blocks

@@ -91,7 +91,11 @@ func (f *Front) Handler() http.Handler {
 }
 
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) error {
-	name, err := parsePath(r.URL.EscapedPath())
+	path, folder := r.URL.EscapedPath(), false
+	if r.Method == http.MethodGet || r.Method == http.MethodHead { // some clients ask whether there is a blob "folder/"
+		path, folder = strings.CutSuffix(path, "/")
+	}
+	name, err := parsePath(path)
 	if err != nil {
 		return err
 	}
@@ -107,6 +111,9 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := f.admit(req, op); err != nil {
 		return err
+	}
+	if folder && name.name != "" {
+		return errBlobNotFound(name)
 	}
 	return op.run(req)
 }

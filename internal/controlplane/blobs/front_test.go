@@ -53,6 +53,8 @@ func TestBlockBlob(t *testing.T) {
 		w.want(w.do("DELETE", "dir/a b%25.txt", "", ""), 202, "")
 		w.want(w.do("GET", "dir/a b%25.txt", "", ""), 404, "BlobNotFound")
 		w.want(w.do("DELETE", "dir/a b%25.txt", "", ""), 404, "BlobNotFound")
+		w.want(w.do("HEAD", "dir/", "", ""), 404, "BlobNotFound")
+		w.want(w.do("PUT", "dir/", "", ""), 400, "InvalidResourceName")
 		w.want(w.do("HEAD", "dir/a b%25.txt", "", ""), 404, "BlobNotFound")
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 )
 
 // Limits of names.
@@ -17,7 +19,6 @@ const (
 )
 
 var (
-	accountRule   = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 	containerRule = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 	doubleEncoded = regexp.MustCompile(`(?i)%(2f|5c|2e|00)`)
 )
@@ -43,7 +44,7 @@ func parsePath(escaped string) (blobName, error) {
 
 func checkName(account, container, name string) (blobName, error) {
 	n := blobName{account, container, name}
-	if !accountRule.MatchString(account) {
+	if !accounts.NameRule.MatchString(account) {
 		return n, errorf(http.StatusBadRequest, "InvalidResourceName", "The account name %.64q must be 3 to 24 lower-case letters and digits.", account)
 	}
 	if !containerRule.MatchString(container) || len(container) > 63 {

@@ -142,7 +142,7 @@ func (is *Issuer) checkScope(r *http.Request) *oauthError {
 			continue
 		}
 		aud := strings.TrimRight(strings.TrimSuffix(s, "/.default"), "/")
-		if u, err := url.Parse(aud); is.audience[aud] || aud == is.cfg.TenantID || err == nil && u.Scheme == "https" && u.Host == r.Host && u.Path == "" {
+		if u, err := url.Parse(aud); is.audience[aud] || strings.HasPrefix(aud, derivedAudience) || aud == is.cfg.TenantID || err == nil && u.Scheme == "https" && u.Host == r.Host && u.Path == "" {
 			continue
 		}
 		return refuse(http.StatusBadRequest, "invalid_resource", 500011, "The resource principal named %s was not found in the tenant %s. Ask for scope '%s/.default'.", s, is.cfg.TenantID, is.cfg.PublicURL)

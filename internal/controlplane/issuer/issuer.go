@@ -107,6 +107,10 @@ var referenceAudiences = []string{
 	"https://graph.microsoft.com", "https://vault.azure.net",
 }
 
+// derivedAudience begins the name that azure-ai-ml makes up for a cloud's ML service from what follows the second label of the
+// portal's host: "https://ml.azure." for localhost, "https://ml.azure.com:8443" for fairlead.example.com:8443.
+const derivedAudience = "https://ml.azure."
+
 // Name is the "iss" of the tokens.
 func (is *Issuer) Name() string { return is.cfg.PublicURL + "/" + is.cfg.TenantID + "/v2.0" }
 

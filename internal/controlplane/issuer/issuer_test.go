@@ -166,6 +166,9 @@ func TestSecrets(t *testing.T) {
 	if w.Code != 200 || !cmp.Equal(f.principal(m), want) || m["expires_in"] != float64(3600) || m["token_type"] != "Bearer" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v %v", w.Code, m, w.Header())
 	}
+	if w, m := f.token(url.Values{"client_id": {"app1"}, "client_secret": {"s3cr+t &%"}, "scope": {"https://ml.azure.com:8443/.default"}}); w.Code != 200 {
+		t.Errorf("for the ML service of a cloud's portal: %d %v", w.Code, m)
+	}
 	w, m = f.request("POST", "/common/oauth2/token", "grant_type=client_credentials&resource="+url.QueryEscape(public), func(r *http.Request) {
 		r.SetBasicAuth(url.QueryEscape("app1"), url.QueryEscape("s3cr+t &%"))
 	})

@@ -29,6 +29,9 @@ type Type struct {
 	NewestFirst bool
 	// Archivable types honour listViewType and properties.isArchived.
 	Archivable bool
+	// EmptyWithoutParent types are listed in a parent that is not there, as empty: azure-ai-ml looks for code by its hash under
+	// a name that it is about to give.
+	EmptyWithoutParent bool
 	// VersionContainer marks models, environments, data, codes: a PUT of "<type>/versions" makes the container when absent.
 	VersionContainer bool
 	// Async: PUT and DELETE answer with an operation (201/202 and Azure-AsyncOperation) that a reconciler finishes.

@@ -197,6 +197,10 @@ func (s *server) scopeExists(c *call) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("reading %s: %w", c.id.Key(), err)
 	}
+	if parent, ok := c.id.Parent(); ok && c.typ != nil && c.typ.EmptyWithoutParent {
+		_, err := s.cfg.Engine.Get(c.Context(), s.cfg.Engine.Store, parent)
+		return err
+	}
 	if c.typ == nil || len(c.id.Segments) == 0 {
 		return s.cfg.Engine.Missing(c.Context(), c.id, "read")
 	}

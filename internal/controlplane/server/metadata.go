@@ -45,7 +45,7 @@ func (s *server) metadata() map[string]any {
 		"authentication": map[string]any{"loginEndpoint": url + "/", "audiences": s.audiences(), "tenant": s.cfg.TenantID, "identityProvider": "AAD"},
 		"graph":          url + "/", "graphAudience": url + "/", "microsoftGraphResourceId": url + "/",
 		"media": url, "batch": url, "gallery": url + "/", "sqlManagement": url, "vmImageAliasDoc": url, "activeDirectoryDataLake": url,
-		"suffixes": map[string]any{"storage": host, "storageSyncEndpointSuffix": host, "acrLoginServer": host, "keyVaultDns": "." + strings.TrimPrefix(host, "."),
+		"suffixes": map[string]any{"storage": s.cfg.StorageSuffix, "storageSyncEndpointSuffix": host, "acrLoginServer": host, "keyVaultDns": "." + strings.TrimPrefix(host, "."),
 			"sqlServerHostname": host, "azureFrontDoorEndpointSuffix": host, "relayEndpointSuffix": host},
 	}
 }

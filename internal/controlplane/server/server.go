@@ -36,7 +36,9 @@ type Config struct {
 	Verify     VerifyFunc
 	// PublicURL is the address that other parties use, without trailing slash.
 	PublicURL string
-	TenantID  string
+	// StorageSuffix is what clients are told that storage accounts are hosts below; "" is PublicURL's host.
+	StorageSuffix string
+	TenantID      string
 	// Locations are the locations offered, the default first; nil means "local".
 	Locations []string
 	// Mounts are handlers by path prefix (ending in a slash) or path, such as "/blob/". They authenticate by themselves.
@@ -66,6 +68,9 @@ func New(cfg Config) (http.Handler, error) {
 	base, err := url.Parse(cfg.PublicURL)
 	if err != nil || base.Host == "" {
 		return nil, errors.New("server: PublicURL must be http[s]://host[:port]")
+	}
+	if cfg.StorageSuffix == "" {
+		cfg.StorageSuffix = base.Host
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -25,7 +25,9 @@ type assetKind struct {
 	admit func(ctx context.Context, p *resource.Put, props map[string]any) error
 	// upload adds startPendingUpload.
 	upload bool
-	filter func(q map[string]string, rec store.Record) bool
+	// emptyWithoutName lists the versions of a name that is not there.
+	emptyWithoutName bool
+	filter           func(q map[string]string, rec store.Record) bool
 }
 
 // asset makes the two types of a kind: the container and its versions.
@@ -40,7 +42,7 @@ func asset(d Deps, k assetKind) []*resource.Type {
 	version := &resource.Type{
 		Namespace: nsML, Name: "workspaces/" + k.name + "/versions",
 		APIVersions: mlVersions, NameRule: assetName, NameHelp: assetHelp,
-		Archivable: true, NoProvisioningState: true, NewestFirst: true,
+		Archivable: true, NoProvisioningState: true, NewestFirst: true, EmptyWithoutParent: k.emptyWithoutName,
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitVersion(ctx, p, k)
 		},
@@ -61,6 +63,7 @@ func admitContainer(_ context.Context, p *resource.Put) error {
 	if err != nil {
 		return err
 	}
+	textLabels(props)
 	delete(props, "latestVersion")
 	delete(props, "nextVersion")
 	var c machinelearning.AssetContainer
@@ -114,6 +117,7 @@ func admitVersion(ctx context.Context, p *resource.Put, k assetKind) error {
 			}
 		}
 	}
+	textLabels(props)
 	if err := k.admit(ctx, p, props); err != nil {
 		return err
 	}

@@ -59,6 +59,20 @@ func decode(m map[string]any, v any) error {
 	return nil
 }
 
+// textLabels writes numbers and booleans among tags and properties as text, which all of them are: azure-ai-ml sends some as they are.
+func textLabels(props map[string]any) {
+	for _, name := range []string{"tags", "properties"} {
+		m, _ := props[name].(map[string]any)
+		for k, v := range m {
+			switch v.(type) {
+			case bool, float64, json.Number:
+				raw, _ := json.Marshal(v) // of these always works
+				m[k] = string(raw)
+			}
+		}
+	}
+}
+
 func article(word string) string {
 	if word == "array" || word == "object" {
 		return "an " + word

@@ -61,7 +61,7 @@ func datastore(d Deps) *resource.Type {
 func newDatastore(d Deps, id arm.ID, account string) machinelearning.DatastoreProperties {
 	return machinelearning.DatastoreProperties{
 		Tags: map[string]string{}, Properties: map[string]string{}, DatastoreType: typeAzureBlob, AccountName: account,
-		Endpoint: d.host(), Protocol: "https", Credentials: &machinelearning.DatastoreCredentials{CredentialsType: "Sas"},
+		Endpoint: d.StorageSuffix, Protocol: "https", Credentials: &machinelearning.DatastoreCredentials{CredentialsType: "Sas"},
 		ServiceDataAccessAuthIdentity: "None", SubscriptionID: id.Subscription, ResourceGroup: id.ResourceGroup,
 	}
 }
@@ -75,6 +75,7 @@ func admitDatastore(ctx context.Context, d Deps, p *resource.Put) error {
 	if err != nil {
 		return err
 	}
+	textLabels(props)
 	typ, err := datastoreType(props, old)
 	if err != nil {
 		return err

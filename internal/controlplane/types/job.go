@@ -91,6 +91,7 @@ func readJob(props map[string]any, name string) (*machinelearning.CommandJob, er
 	if typ, ok := props["jobType"].(string); ok && !strings.EqualFold(typ, "Command") && typ != "" {
 		return nil, arm.Invalid("properties.jobType", "properties.jobType is %q, which is not available in this release; Command is.", typ)
 	}
+	textLabels(props)
 	if err := decode(props, &j); err != nil {
 		return nil, err
 	}

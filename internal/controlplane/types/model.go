@@ -30,6 +30,9 @@ func model(d Deps) []*resource.Type {
 				return err
 			}
 			v.Tags, v.Properties = orEmpty(v.Tags), orEmpty(v.Properties)
+			if v.Flavors == nil {
+				v.Flavors = map[string]any{}
+			}
 			return overlay(props, v)
 		},
 	})

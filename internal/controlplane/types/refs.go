@@ -29,7 +29,8 @@ func (d Deps) resolveURI(ctx context.Context, r store.Reader, ws arm.ID, target,
 	case uri.JobOutput:
 		return d.jobOutputURL(ctx, r, ws, target, ref)
 	case uri.HTTPS:
-		account, own := d.ownAccount(ref.URL)
+		address := d.byPath(ref.URL)
+		account, own := d.ownAccount(address)
 		if !own {
 			return ref.URL, nil
 		}
@@ -38,7 +39,7 @@ func (d Deps) resolveURI(ctx context.Context, r store.Reader, ws arm.ID, target,
 		} else if account != have {
 			return "", arm.Invalid(target, "%s is %q, which is in the storage of another workspace; copy it to workspace %s.", target, s, ws.Name())
 		}
-		u, _, _ := strings.Cut(ref.URL, "?")
+		u, _, _ := strings.Cut(address, "?")
 		return strings.TrimSuffix(u, "/"), nil
 	}
 	return "", arm.Invalid(target, "%s is %q, the name of an asset; an address of files belongs here: %s.", target, s, uri.Help)

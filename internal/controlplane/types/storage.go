@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 )
 
@@ -70,6 +72,23 @@ func getWorkspace(ctx context.Context, r store.Reader, id arm.ID) (store.Record,
 		return rec, fmt.Errorf("reading workspace %s: %w", ws.Name(), err)
 	}
 	return rec, nil
+}
+
+// byPath writes an address that names an account of the blob front by host name, as other clients do, in the front's own way.
+func (d Deps) byPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	name, ok := account.FromHost(u.Host, d.StorageSuffix)
+	if !ok {
+		return address
+	}
+	out := d.PublicURL + "/blob/" + name + u.EscapedPath()
+	if u.RawQuery != "" {
+		out += "?" + u.RawQuery
+	}
+	return out
 }
 
 // ownURL splits an address of the blob front into account, container and name; ok is false for any other address.

@@ -42,7 +42,9 @@ type Deps struct {
 	Clock func() time.Time
 	// PublicURL is how every other party reaches the control plane, without trailing slash.
 	PublicURL string
-	TenantID  string
+	// StorageSuffix is the name below which storage accounts are hosts, {account}.blob.{suffix}.
+	StorageSuffix string
+	TenantID      string
 	// CA is the PEM bundle that verifies PublicURL; "" when public CAs do.
 	CA string
 	// Seal encrypts secrets for the store, Open decrypts them.

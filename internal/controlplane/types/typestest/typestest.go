@@ -96,7 +96,7 @@ func New(t testing.TB) *Env {
 		t.Fatal(err)
 	}
 	e.Deps = types.Deps{
-		Store: st, Clock: e.Now, PublicURL: "https://fl.test", TenantID: "11111111-0000-0000-0000-000000000000", CA: "CA PEM",
+		Store: st, Clock: e.Now, PublicURL: "https://fl.test", StorageSuffix: "fl.test", TenantID: "11111111-0000-0000-0000-000000000000", CA: "CA PEM",
 		Seal: func(b []byte) ([]byte, error) { return box.Seal(b, nil), nil },
 		Open: func(b []byte) ([]byte, error) { return box.Open(b, nil) }, Desired: desired.New(box),
 		IssueRunToken: func(_ context.Context, jobKey, jobID string, ttl time.Duration) (string, error) {

@@ -1,0 +1,95 @@
+package conformance
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/testing/serverproc"
+)
+
+var update = flag.Bool("update", false, "write what clients can do to testdata/results.json and docs/clients.md")
+
+// program builds fairlead for this run.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "conformance-")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "fairlead")
+	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/fairlead").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building fairlead: %w\n%s", err, out)
+	}
+	return file, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if file, err := program(); built && err == nil {
+		_ = os.RemoveAll(filepath.Dir(file))
+	}
+	os.Exit(code)
+}
+
+// built says that a test asked for the program.
+var built bool
+
+// lab is a control plane with a resource group and a connected cluster in it.
+type lab struct {
+	*serverproc.Server
+	group, cluster string
+}
+
+const (
+	groupName   = "conformance"
+	clusterName = "edge"
+)
+
+// newLab starts one, as localhost: names below it, which storage accounts have, reach this machine.
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	built = true
+	file, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serverproc.Start(t, serverproc.Config{Program: file, Host: "localhost", Conns: 2})
+	l := &lab{Server: s, group: "/subscriptions/" + s.SubscriptionID + "/resourceGroups/" + groupName}
+	l.cluster = l.group + "/providers/Microsoft.Kubernetes/connectedClusters/" + clusterName
+	if _, err := s.Do(t.Context(), http.MethodPut, l.group+serverproc.APIVersion, `{"location":"local"}`); err != nil {
+		t.Fatal(err)
+	}
+	s.PlayCluster(t, l.cluster)
+	return l
+}
+
+// withWorkspace installs the extension, as computes need it, and makes a workspace.
+func (l *lab) withWorkspace(t *testing.T, name string) *lab {
+	t.Helper()
+	ws := l.group + "/providers/Microsoft.MachineLearningServices/workspaces/" + name
+	if _, err := l.Do(t.Context(), http.MethodPut, ws+serverproc.APIVersion, `{"location":"local","properties":{}}`); err != nil {
+		t.Fatal(err)
+	}
+	ext := l.cluster + "/providers/Microsoft.KubernetesConfiguration/extensions/ml"
+	if _, err := l.Do(t.Context(), http.MethodPut, ext+serverproc.APIVersion,
+		`{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableTraining":"True"}}}`); err != nil {
+		t.Fatal(err)
+	}
+	l.Await(t, ext)
+	return l
+}
+
+// env is what clients are told, by the names that their own documentation has.
+func (l *lab) env() []string {
+	return append(os.Environ(),
+		"AZURE_TENANT_ID="+l.TenantID, "AZURE_CLIENT_ID="+l.ClientID, "AZURE_CLIENT_SECRET="+l.ClientSecret, "AZURE_SUBSCRIPTION_ID="+l.SubscriptionID,
+		"AZURE_AUTHORITY_HOST="+l.Base, "ARM_CLOUD_METADATA_URL="+l.Base+"/metadata/endpoints?api-version=2019-05-01",
+		"REQUESTS_CA_BUNDLE="+l.CAFile, "SSL_CERT_FILE="+l.CAFile, "NODE_EXTRA_CA_CERTS="+l.CAFile,
+		"FAIRLEAD_ENDPOINT="+l.Base, "CONFORMANCE_GROUP="+groupName, "CONFORMANCE_CLUSTER="+clusterName,
+	)
+}

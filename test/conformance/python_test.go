@@ -1,0 +1,15 @@
+//go:build conformance
+
+package conformance
+
+import "testing"
+
+func TestPython(t *testing.T) {
+	py := python(t, "python", abs(t, "python/requirements.txt"))
+	t.Run("resource manager", func(t *testing.T) {
+		runSteps(t, "azure-mgmt (Python)", script(t, newLab(t), py, abs(t, "python/arm.py")))
+	})
+	t.Run("machine learning", func(t *testing.T) {
+		runSteps(t, "azure-ai-ml (Python)", script(t, newLab(t).withWorkspace(t, "py-lab"), py, abs(t, "python/ml.py")))
+	})
+}
