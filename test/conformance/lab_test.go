@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -30,7 +31,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if file, err := program(); built && err == nil {
+	if built {
+		file, _ := program()
 		_ = os.RemoveAll(filepath.Dir(file))
 	}
 	os.Exit(code)
@@ -92,4 +94,20 @@ func (l *lab) env() []string {
 		"REQUESTS_CA_BUNDLE="+l.CAFile, "SSL_CERT_FILE="+l.CAFile, "NODE_EXTRA_CA_CERTS="+l.CAFile,
 		"FAIRLEAD_ENDPOINT="+l.Base, "CONFORMANCE_GROUP="+groupName, "CONFORMANCE_CLUSTER="+clusterName,
 	)
+}
+
+// account is where a workspace's default datastore keeps its blobs.
+func (l *lab) account(t *testing.T, workspace string) (account, container string) {
+	t.Helper()
+	raw, err := l.Do(t.Context(), http.MethodGet, l.group+"/providers/Microsoft.MachineLearningServices/workspaces/"+workspace+"/datastores/workspaceblobstore"+serverproc.APIVersion, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ds struct {
+		Properties struct{ AccountName, ContainerName string }
+	}
+	if err := json.Unmarshal(raw, &ds); err != nil {
+		t.Fatal(err)
+	}
+	return ds.Properties.AccountName, ds.Properties.ContainerName
 }
