@@ -84,32 +84,77 @@ spec:
 	return out, nil
 }
 
-// BenchmarkIdleMemory reports what the control plane and Fairlead's own components in the cluster hold when nothing runs:
-// resident memory of the server, and of the components the proportional set size, in which the program text that they share counts once.
-func BenchmarkIdleMemory(b *testing.B) {
+// BenchmarkIdle reports what the control plane and Fairlead's own components in the cluster hold and use when nothing runs, over a
+// minute: resident memory of the server; of the components the proportional set size, in which the program text that they share
+// counts once, and processor time in millicores.
+func BenchmarkIdle(b *testing.B) {
+	<-time.After(20 * time.Second) // what starting left behind is given back
+	before, began := components(b), time.Now()
 	for range b.N {
-		<-time.After(20 * time.Second)
+		<-time.After(time.Minute)
 	}
-	var server, components float64
+	took := time.Since(began).Seconds()
+	var memory, processor float64
+	for pid, name := range components(b) {
+		if _, ok := before[pid]; !ok {
+			b.Fatalf("%s was started meanwhile", name.command)
+		}
+		pss, used := rollup(pid, "Pss:"), (name.seconds-before[pid].seconds)/took*1000
+		memory, processor = memory+pss, processor+used
+		b.ReportMetric(pss, name.command+"-PSS-MiB")
+		b.ReportMetric(used, name.command+"-millicores")
+	}
+	var server float64
+	for _, pid := range processes(b) {
+		line, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if args := strings.Split(string(line), "\x00"); len(args) > 1 && filepath.Base(args[0]) == "fairlead" && args[1] == "server" && strings.Contains(string(line), w.data) {
+			server += rollup(pid, "Rss:")
+		}
+	}
+	if server == 0 || memory == 0 {
+		b.Fatal("no server or no component is running")
+	}
+	b.ReportMetric(server, "server-RSS-MiB")
+	b.ReportMetric(memory, "components-PSS-MiB")
+	b.ReportMetric(processor, "components-millicores")
+	b.ReportMetric(0, "ns/op")
+}
+
+// component is a process of one of Fairlead's own programs in the cluster, and the processor time that it has had.
+type component struct {
+	command string
+	seconds float64
+}
+
+// components lists them by process id. Pods of jobs run fairlead-runtime, which is none of them.
+func components(b *testing.B) map[string]component {
+	out := map[string]component{}
 	for _, pid := range processes(b) {
 		line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 		if err != nil {
 			continue
 		}
 		args := strings.Split(string(line), "\x00")
-		switch {
-		case len(args) > 1 && args[0] == "/fairlead-agent" && youngerThanSuite(pid):
-			components += rollup(pid, "Pss:")
-			b.ReportMetric(rollup(pid, "Pss:"), args[1]+"-PSS-MB")
-		case len(args) > 1 && filepath.Base(args[0]) == "fairlead" && args[1] == "server" && strings.Contains(string(line), w.data):
-			server += rollup(pid, "Rss:")
+		if !slices.Contains([]string{"/fairlead-agent", "/fairlead-router"}, args[0]) || !youngerThanSuite(pid) {
+			continue
 		}
+		c := component{command: strings.TrimPrefix(args[0], "/fairlead-")}
+		if len(args) > 1 && !strings.HasPrefix(args[1], "-") && args[1] != "" {
+			c.command = args[1]
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		if err != nil {
+			continue
+		}
+		// Of what follows the name, which may have spaces, the 12th and 13th are user and system time in hundredths of a second.
+		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		for _, ticks := range f[11:13] {
+			n, _ := strconv.ParseFloat(ticks, 64)
+			c.seconds += n / 100
+		}
+		out[pid] = c
 	}
-	if server == 0 || components == 0 {
-		b.Fatal("no server or no component is running")
-	}
-	b.ReportMetric(server, "server-RSS-MB")
-	b.ReportMetric(components, "components-PSS-MB")
+	return out
 }
 
 // BenchmarkUp measures `fairlead up` of a second cluster, with nothing of it there, to Ready; `down` is not counted.
