@@ -15,7 +15,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	deps := cli.SystemDeps()
-	deps.Extra = append(cli.LocalCommands(), controlplane.Command())
+	deps.Extra = append(cli.LocalCommands(), controlplane.Command(managed{}))
 	local.OnReady, local.OnImages = logIn, followImages
 	deps.InstallAgent, deps.UninstallAgent = install, uninstall
 	code := cli.Main(ctx, deps, os.Args[1:])

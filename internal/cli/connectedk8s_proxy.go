@@ -32,6 +32,10 @@ type accessFlags struct {
 func (a *app) addAccess(c *cobra.Command, f *accessFlags) {
 	a.addGroup(c, &f.target)
 	a.addName(c, &f.name, "cluster", &f.target, clustersPath, apiKubernetes)
+	f.bindFile(c)
+}
+
+func (f *accessFlags) bindFile(c *cobra.Command) {
 	c.Flags().StringVarP(&f.file, "file", "f", "", "kubeconfig `file` to add the cluster to, - for standard output (default: KUBECONFIG, then ~/.kube/config)")
 	c.Flags().StringVar(&f.context, "kube-context", "", "`name` of the context that is made (default: the cluster's)")
 }
@@ -115,28 +119,38 @@ func (a *app) access(ctx context.Context, f *accessFlags) (*session, kubeconf.En
 	if err != nil {
 		return nil, kubeconf.Entry{}, err
 	}
-	res, err := s.Do(ctx, client.Request{Method: http.MethodPost, Path: id.String() + "/" + hybridkubernetes.ListClusterUserCredential,
-		Query: url.Values{"api-version": {apiKubernetes}},
-		Body:  hybridkubernetes.ListClusterUserCredentialProperties{AuthenticationMethod: hybridkubernetes.AuthenticationAAD, ClientProxy: true}})
+	entry, err := a.reach(ctx, s, id, f.context)
+	return s, entry, err
+}
+
+// reach is how a cluster is used through the control plane, as this session reaches it; kubeContext names its context, if given.
+func (a *app) reach(ctx context.Context, s *session, id arm.ID, kubeContext string) (kubeconf.Entry, error) {
+	entry, err := s.credential(ctx, id, hybridkubernetes.ListClusterUserCredential,
+		hybridkubernetes.ListClusterUserCredentialProperties{AuthenticationMethod: hybridkubernetes.AuthenticationAAD, ClientProxy: true})
 	if err != nil {
-		return nil, kubeconf.Entry{}, err
+		return entry, err
+	}
+	if kubeContext != "" {
+		entry.Context = kubeContext
+	}
+	a.warnOffline(ctx, s, id)
+	return entry, s.localize(&entry)
+}
+
+// credential asks for a kubeconfig by one of a cluster's actions.
+func (s *session) credential(ctx context.Context, id arm.ID, action string, body any) (kubeconf.Entry, error) {
+	res, err := s.Do(ctx, client.Request{Method: http.MethodPost, Path: id.String() + "/" + action, Query: url.Values{"api-version": {apiKubernetes}}, Body: body})
+	if err != nil {
+		return kubeconf.Entry{}, err
 	}
 	var answer hybridkubernetes.CredentialResults
 	if err := res.Decode(&answer); err != nil {
-		return nil, kubeconf.Entry{}, err
+		return kubeconf.Entry{}, err
 	}
 	if len(answer.Kubeconfigs) == 0 {
-		return nil, kubeconf.Entry{}, errors.New("the control plane answered without a kubeconfig")
+		return kubeconf.Entry{}, errors.New("the control plane answered without a kubeconfig")
 	}
-	entry, err := kubeconf.Parse(answer.Kubeconfigs[0].Value)
-	if err != nil {
-		return nil, kubeconf.Entry{}, err
-	}
-	if f.context != "" {
-		entry.Context = f.context
-	}
-	a.warnOffline(ctx, s, id)
-	return s, entry, s.localize(&entry)
+	return kubeconf.Parse(answer.Kubeconfigs[0].Value)
 }
 
 // localize makes an entry use the control plane at the address and with the CA that this session uses.

@@ -85,7 +85,9 @@ func (a *app) createExtension(ctx context.Context, s *session, cluster arm.ID, f
 		return err
 	}
 	got, err := s.get(ctx, cluster.String(), apiKubernetes)
-	if isNotFound(err) {
+	if isNotFound(err) && strings.EqualFold(f.clusterType, "managedClusters") {
+		return hint(err, "Register the cluster first: 'fairlead aks create --name %s --resource-group %s'.", f.clusterName, f.group)
+	} else if isNotFound(err) {
 		return hint(err, "Connect the cluster first: 'fairlead connectedk8s connect --name %s --resource-group %s'.", f.clusterName, f.group)
 	} else if err != nil {
 		return err

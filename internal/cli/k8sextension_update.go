@@ -96,7 +96,7 @@ func (a *app) checkUpdate(f extensionUpdateFlags, old map[string]string, given e
 	}
 	updated := extensionsettings.Settings{Plain: maps.Clone(old), Protected: given.Protected}
 	maps.Copy(updated.Plain, given.Plain)
-	if err := a.checkSettings(updated, given, extensionsettings.Options{KeepsProtected: !f.settings.givesProtected()}); err != nil {
+	if err := a.checkSettings(updated, given, extensionsettings.Options{KeepsProtected: !f.settings.givesProtected(), Stored: extensionsettings.Settings{Plain: old}}); err != nil {
 		return err
 	}
 	if f.settings.givesProtected() {

@@ -12,13 +12,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"fairlead.dev/fairlead/internal/cli"
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/testing/certtest"
 	"fairlead.dev/fairlead/internal/testing/s3test"
 )
@@ -80,19 +83,35 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cluster starts a pretended cluster that works for the agent that "connectedk8s connect" installed.
-func cluster(ts *testscript.TestScript, _ bool, _ []string) {
+// cluster starts a pretended cluster that works for the agent that "connectedk8s connect" installed: cluster [name]
+func cluster(ts *testscript.TestScript, _ bool, args []string) {
 	s, err := loadSim(ts.MkAbs("agent.json"))
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.run(ctx) }()
-	ts.Defer(func() {
-		cancel()
-		if err := <-done; err != nil && ctx.Err() == nil {
-			ts.Logf("cluster: %v", err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.run(ctx); err != nil && ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "cluster: %v\n", err)
 		}
-	})
+	}()
+	stop := func() { cancel(); <-done }
+	ts.Defer(stop)
+	if len(args) == 1 {
+		running.Store(ts.MkAbs(args[0]), stop)
+	}
+}
+
+// running are the named clusters of all scripts.
+var running sync.Map
+
+// offline ends a pretended cluster: offline name
+func offline(ts *testscript.TestScript, _ bool, args []string) {
+	stop, ok := running.LoadAndDelete(ts.MkAbs(args[0]))
+	if !ok {
+		ts.Fatalf("no cluster %s runs", args[0])
+	}
+	stop.(func())()
 }
 
 // certificate makes cert.pem and key.pem for a DNS name, valid now: certificate ml.example.com
@@ -128,7 +147,7 @@ func TestControlPlane(t *testing.T) {
 	lake.Bucket(t, "lake")
 	lake.Put(t, "lake", "team/set/deep/a.csv", "1,2,3\n")
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor},
+		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor, "offline": offline},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("S3", lake.Endpoint)
@@ -147,6 +166,27 @@ func TestControlPlane(t *testing.T) {
 	})
 }
 
+// pretended are clusters that are not there: the one of a kubeconfig with token GOOD works for its agent.
+type pretended struct{ ctx context.Context }
+
+func (p pretended) Inspect(_ context.Context, kubeconfig []byte) (types.ManagedFacts, error) {
+	if !strings.Contains(string(kubeconfig), "token: GOOD") {
+		return types.ManagedFacts{}, apierrors.NewUnauthorized("no such token")
+	}
+	return types.ManagedFacts{KubernetesVersion: "1.36.3", UID: "u"}, nil
+}
+
+func (p pretended) Install(_ context.Context, _ []byte, a types.ManagedAgent) error {
+	s, err := newSim(cli.AgentInstall{Endpoint: a.Endpoint, CAPEM: a.CA, ClusterID: a.ClusterID, TenantID: a.TenantID, PrivateKeyPEM: a.PrivateKeyPEM})
+	if err == nil {
+		go func() { _ = s.run(p.ctx) }()
+	}
+	return err
+}
+
+func (pretended) Explain(context.Context, []byte) error   { return nil }
+func (pretended) Uninstall(context.Context, []byte) error { return nil }
+
 // startServer runs a control plane on a free port of the loopback interface.
 func startServer(dir string) (admin controlplane.Admin, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -160,7 +200,7 @@ func startServer(dir string) (admin controlplane.Admin, stop func(), err error) 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- controlplane.Run(ctx, controlplane.Config{DataDir: dir, Listen: []string{addr}, LogLevel: "error"})
+		done <- controlplane.Run(ctx, controlplane.Config{DataDir: dir, Listen: []string{addr}, LogLevel: "error", Installer: pretended{ctx}})
 	}()
 	stop = func() { cancel(); <-done }
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -22,6 +22,7 @@ const (
 	apiResources  = "2021-04-01"
 	apiML         = ml.APIVersion
 	apiKubernetes = "2024-01-01"
+	apiManaged    = "2024-09-01"
 	apiExtension  = "2023-05-01"
 )
 

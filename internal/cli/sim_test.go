@@ -125,16 +125,32 @@ func (s *sim) observe(ctx context.Context, values map[string]any) error {
 	return err
 }
 
+var status = link.ClusterStatus{AgentVersion: "0.1.0", KubernetesVersion: "1.36.3", Distribution: "k3s", Infrastructure: "generic", TotalNodeCount: 2, TotalCoreCount: 4}
+
 // hello is the first heartbeat, with nodes.
 func (s *sim) hello(ctx context.Context) error {
 	if err := s.login(ctx); err != nil {
 		return err
 	}
 	return s.observe(ctx, map[string]any{
-		link.KeyCluster: link.ClusterStatus{AgentVersion: "0.1.0", KubernetesVersion: "1.36.3", Distribution: "k3s", Infrastructure: "generic", TotalNodeCount: 2, TotalCoreCount: 4},
+		link.KeyCluster: status,
 		link.KeyNodes: link.NodesStatus{Namespaces: []string{"default"}, Nodes: []link.Node{{Name: "n1", Ready: true, Allocatable: map[string]string{"cpu": "4", "memory": "8Gi"}}},
 			InstanceTypes: []link.InstanceType{{Name: "defaultinstancetype", Requests: map[string]string{"cpu": "100m", "memory": "500Mi"}, Limits: map[string]string{"cpu": "2", "memory": "4Gi"}}}},
 	})
+}
+
+// beat keeps the cluster Connected.
+func (s *sim) beat(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_ = s.observe(ctx, map[string]any{link.KeyCluster: status}) // the next one comes soon
+	}
 }
 
 // run follows the desired map until ctx ends.
@@ -142,6 +158,7 @@ func (s *sim) run(ctx context.Context) error {
 	if err := s.hello(ctx); err != nil {
 		return err
 	}
+	go s.beat(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.in.Endpoint+link.DesiredPath, nil)
 	if err != nil {
 		return err
@@ -175,7 +192,7 @@ func (s *sim) run(ctx context.Context) error {
 func (s *sim) act(ctx context.Context, e link.Event, seen map[string]bool) error {
 	switch {
 	case strings.HasPrefix(e.Key, link.PrefixExtension) && e.Type == link.EventDelete:
-		return s.observe(ctx, map[string]any{e.Key: link.ExtensionStatus{State: link.ExtensionRemoved}, link.KeyCluster: link.ClusterStatus{AgentVersion: "0.1.0", TotalNodeCount: 2}})
+		return s.observe(ctx, map[string]any{e.Key: link.ExtensionStatus{State: link.ExtensionRemoved}, link.KeyCluster: status})
 	case strings.HasPrefix(e.Key, link.PrefixExtension):
 		var x link.Extension
 		if err := json.Unmarshal(e.Value, &x); err != nil {

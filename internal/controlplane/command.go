@@ -6,11 +6,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/controlplane/types"
 )
 
-// Command is "fairlead server".
-func Command() *cobra.Command {
-	var cfg Config
+// Command is "fairlead server". What reaches managed clusters is given, since it needs Helm.
+func Command(installer types.Installer) *cobra.Command {
+	cfg := Config{Installer: installer}
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run the control plane",

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"fairlead.dev/fairlead/internal/controlplane/types"
 )
 
 // Config is everything that can be set. Every flag has a twin in the environment: --data-dir is FAIRLEAD_DATA_DIR.
@@ -35,6 +37,8 @@ type Config struct {
 	NoTLS               bool
 	Locations           []string
 	LogLevel, LogFormat string
+	// Installer reaches managed clusters; nil takes none.
+	Installer types.Installer
 
 	// flags are what Bind bound; those given on the command line win over the environment.
 	flags *pflag.FlagSet

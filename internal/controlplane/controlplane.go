@@ -33,6 +33,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/endpoint"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/extension"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/job"
+	"fairlead.dev/fairlead/internal/controlplane/reconcile/managedcluster"
 	"fairlead.dev/fairlead/internal/controlplane/relay"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/server"
@@ -161,10 +162,10 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check,
-		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count}
+		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count, Installer: p.cfg.Installer}
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
-	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), discard.New(p.store, p.front, time.Now))
+	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
 	main, err := server.New(server.Config{

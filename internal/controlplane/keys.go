@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -17,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
@@ -79,14 +79,11 @@ func makeFile(file string) error {
 	return os.Link(f.Name(), file)
 }
 
-// clusterType is the type of what agents speak for.
-const clusterType = "microsoft.kubernetes/connectedclusters"
-
-// agentKeys finds the key that was registered when a cluster was connected.
+// agentKeys finds the key that was registered when a cluster was connected, or its agent installed.
 func agentKeys(st store.Store) issuer.KeyLookup {
 	return func(ctx context.Context, clientID string) (issuer.Agent, error) {
 		id, err := arm.ParseID(clientID)
-		if err != nil || !strings.EqualFold(id.Type(), clusterType) {
+		if err != nil || !clusterstate.IsCluster(id.Type()) {
 			return issuer.Agent{}, store.ErrNotFound
 		}
 		rec, err := st.Get(ctx, id.Key())

@@ -15,6 +15,8 @@ type Problem struct {
 	Why string
 	// Fix says what to do.
 	Fix string
+	// Unknown is set where the key names no setting of this release.
+	Unknown bool
 	// Exclusive is set where two settings exclude each other.
 	Exclusive bool
 }

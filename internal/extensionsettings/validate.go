@@ -2,6 +2,7 @@ package extensionsettings
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,11 +29,25 @@ type Options struct {
 	Now time.Time
 	// KeepsProtected says that there may be protected settings that the caller cannot see.
 	KeepsProtected bool
+	// Stored are settings that were accepted before, perhaps by a release that knew others: those of them that are unknown are left
+	// alone while they stay as they are.
+	Stored Settings
+}
+
+// leaveStored takes away what is wrong with unknown settings that are stored.
+func (s Settings) leaveStored(ps Problems, stored Settings) Problems {
+	same := func(now, was map[string]string, key string) bool {
+		old, ok := was[key]
+		return ok && old == now[key]
+	}
+	return slices.DeleteFunc(ps, func(p Problem) bool {
+		return p.Unknown && (p.Protected && same(s.Protected, stored.Protected, p.Key) || !p.Protected && same(s.Plain, stored.Plain, p.Key))
+	})
 }
 
 // Validate says all that is wrong with the settings.
 func (s Settings) Validate(o Options) Problems {
-	if ps := s.CheckEach(); len(ps) > 0 {
+	if ps := s.leaveStored(s.CheckEach(), o.Stored); len(ps) > 0 {
 		return ps // what depends on values that are wrong would only confuse
 	}
 	ps := s.checkVocabularies()
@@ -42,6 +57,17 @@ func (s Settings) Validate(o Options) Problems {
 	}
 	ps = append(ps, s.checkRouter(on)...)
 	return append(ps, s.checkTLS(on, o)...)
+}
+
+// Unknown are the keys that name no setting of this release.
+func (s Settings) Unknown() []string {
+	var out []string
+	for _, p := range s.CheckEach() {
+		if p.Unknown {
+			out = append(out, p.Key)
+		}
+	}
+	return out
 }
 
 // CheckEach says what is wrong with single settings, whatever the others are.
@@ -72,12 +98,12 @@ func (s Settings) checkOne(key string, protected bool) Problems {
 	_, valid := row.kindOf(value)
 	switch prefix := row.family(); {
 	case !known:
-		p.Why, p.Fix = "is not a setting", "Settings are listed in 'fairlead k8s-extension create --help'."
+		p.Unknown, p.Why, p.Fix = true, "is not a setting", "Settings are listed in 'fairlead k8s-extension create --help'."
 		if near := meant(key); near != "" {
 			p.Why, p.Fix = fmt.Sprintf("is not a setting; did you mean %q?", near), ""
 		}
 	case row.Below != nil && !row.Below.rule.MatchString(strings.TrimPrefix(spell(key), prefix)):
-		p.Why, p.Fix = "is not a setting", "After "+prefix+" comes "+row.Below.fix+"."
+		p.Unknown, p.Why, p.Fix = true, "is not a setting", "After "+prefix+" comes "+row.Below.fix+"."
 	case row.Protected && !protected:
 		p.Why, p.Fix = "is a secret", "Give it in --configuration-protected-settings (configurationProtectedSettings)."
 	case protected && !row.Protected:

@@ -36,6 +36,8 @@ const defaultWait = 5 * time.Minute
 type Options struct {
 	// Kubeconfig is a file's path; empty means $KUBECONFIG or ~/.kube/config. Context empty means the current one.
 	Kubeconfig, Context string
+	// KubeconfigData is a kubeconfig that somebody else sent, in place of a file.
+	KubeconfigData []byte
 	// Endpoint is the control plane's URL, CA the PEM bundle that verifies it (may be empty).
 	Endpoint string
 	CA       []byte
@@ -216,6 +218,9 @@ func connect(o Options) (*rest.Config, kubernetes.Interface, error) {
 	rules.ExplicitPath = o.Kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
 	config, err := loader.ClientConfig()
+	if o.KubeconfigData != nil {
+		config, err = fromData(o.KubeconfigData)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}

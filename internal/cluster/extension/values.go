@@ -5,11 +5,11 @@ import (
 )
 
 // values turns configuration settings into chart values over the given defaults. The settings are checked again, because whoever
-// wrote them may know other ones than this agent; dates of certificates are not, because an agent that restarts must find an
+// wrote them may know other ones than this agent; those that it does not know change nothing. Dates of certificates are not, because an agent that restarts must find an
 // extension whose certificate has expired as valid as it was.
 func values(defaults map[string]any, settings, protected map[string]string) (map[string]any, error) {
 	s := extensionsettings.Settings{Plain: settings, Protected: protected}
-	if err := s.Validate(extensionsettings.Options{}).Err(); err != nil {
+	if err := s.Validate(extensionsettings.Options{Stored: s}).Err(); err != nil {
 		return nil, err
 	}
 	out := clone(defaults)

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
+	"fairlead.dev/fairlead/internal/extensionsettings"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -67,10 +68,16 @@ func choose(ext link.Extension, agent, running string) (stay bool, note string, 
 	return false, "", nil
 }
 
-// noted is what the statuses say of a version that stays.
+// noted is what the statuses say of a version that stays, and of settings that have no effect because this agent does not know them.
 func (j *job) noted() []link.Status {
-	if j.note == "" {
-		return nil
+	var out []link.Status
+	now := time.Now().UTC().Format(time.RFC3339)
+	if j.note != "" {
+		out = append(out, link.Status{Code: "VersionKept", Level: "Information", Message: j.note, Time: now})
 	}
-	return []link.Status{{Code: "VersionKept", Level: "Information", Message: j.note, Time: time.Now().UTC().Format(time.RFC3339)}}
+	for _, key := range (extensionsettings.Settings{Plain: j.ext.Settings, Protected: j.ext.ProtectedSettings}).Unknown() {
+		out = append(out, link.Status{Code: "SettingUnknown", Level: "Warning", Time: now,
+			Message: key + " is not a setting of this agent's release and has no effect. Upgrade the agent with 'connectedk8s update', or take the setting away"})
+	}
+	return out
 }

@@ -74,7 +74,7 @@ func checkTLS(s Subject, f Facts) []Finding {
 	on := s.Settings.Effective()
 	name := on["sslSecret"]
 	if name == "" {
-		return s.tlsProblem(s.Settings.Validate(extensionsettings.Options{Now: s.Now}), s.protect("sslCertPemFile=cert.pem sslKeyPemFile=key.pem"))
+		return s.tlsProblem(s.Settings.Validate(extensionsettings.Options{Now: s.Now, Stored: s.Settings}), s.protect("sslCertPemFile=cert.pem sslKeyPemFile=key.pem"))
 	}
 	renew := fmt.Sprintf("kubectl create secret generic %s -n %s --from-file=cert.pem --from-file=key.pem --dry-run=client -o yaml | kubectl apply -f -", name, s.Namespace)
 	if f.TLS == nil {

@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/api/hybridkubernetes"
 	"fairlead.dev/fairlead/internal/controlplane/relay"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -96,14 +97,14 @@ func (h *Handler) admit(r *http.Request) (*call, error) {
 			return nil, arm.Errorf(http.StatusForbidden, "Forbidden", "the header %s is not allowed: the cluster is used as the caller, and nobody else (leave out --as and --as-group)", name)
 		}
 	}
-	if err := h.cfg.Authorize(r.Context(), p, hybridkubernetes.ActionListCredential, id.Key()); err != nil {
+	if err := h.cfg.Authorize(r.Context(), p, action(id, useVerb), id.Key()); err != nil {
 		return nil, err
 	}
 	if err := h.cfg.Exists(r.Context(), id.Key()); err != nil {
 		return nil, err
 	}
 	c := &call{cluster: id, principal: p, path: path, target: link.Target{Kind: link.KindKube, User: strings.ToLower(p.ID), UserKind: p.Kind}}
-	if c.target.Groups, err = h.groups(r.Context(), p, id.Key()); err != nil {
+	if c.target.Groups, err = h.groups(r.Context(), p, id); err != nil {
 		return nil, err
 	}
 	if err := c.target.Validate(); err != nil {
@@ -112,17 +113,31 @@ func (h *Handler) admit(r *http.Request) (*call, error) {
 	return c, nil
 }
 
-// levels are the actions on a cluster that put who may do them in a group.
-var levels = []struct{ action, group string }{
-	{"Microsoft.Authorization/roleAssignments/write", link.GroupOwners},
-	{"Microsoft.Kubernetes/connectedClusters/write", link.GroupContributors},
-	{"Microsoft.Kubernetes/connectedClusters/read", link.GroupReaders},
+// kinds are the types of clusters, as their actions spell them.
+var kinds = map[string]string{
+	clusterstate.ClusterType: "Microsoft.Kubernetes/connectedClusters", clusterstate.ManagedType: "Microsoft.ContainerService/managedClusters",
 }
 
-func (h *Handler) groups(ctx context.Context, p resource.Principal, cluster string) ([]string, error) {
+// action is one on a cluster.
+func action(cluster arm.ID, verb string) string {
+	return kinds[strings.ToLower(cluster.Type())] + "/" + verb
+}
+
+const useVerb = hybridkubernetes.ListClusterUserCredential + "/action"
+
+// levels are the actions on a cluster that put who may do them in a group.
+func levels(cluster arm.ID) []struct{ action, group string } {
+	return []struct{ action, group string }{
+		{"Microsoft.Authorization/roleAssignments/write", link.GroupOwners},
+		{action(cluster, "write"), link.GroupContributors},
+		{action(cluster, "read"), link.GroupReaders},
+	}
+}
+
+func (h *Handler) groups(ctx context.Context, p resource.Principal, cluster arm.ID) ([]string, error) {
 	var out []string
-	for _, l := range levels {
-		err := h.cfg.Authorize(ctx, p, l.action, cluster)
+	for _, l := range levels(cluster) {
+		err := h.cfg.Authorize(ctx, p, l.action, cluster.Key())
 		if refused, ok := errors.AsType[*arm.Error](err); ok && refused.Status == http.StatusForbidden {
 			continue
 		}
@@ -149,8 +164,8 @@ func split(escaped string) (arm.ID, string, error) {
 	if err != nil {
 		return arm.ID{}, "", notFound("%v", err)
 	}
-	if !strings.EqualFold(id.Type(), "Microsoft.Kubernetes/connectedClusters") || id.ResourceGroup == "" {
-		return arm.ID{}, "", notFound("%q is not the id of a connected cluster", text)
+	if !clusterstate.IsCluster(id.Type()) || id.ResourceGroup == "" {
+		return arm.ID{}, "", notFound("%q is not the id of a connected or managed cluster", text)
 	}
 	path := "/"
 	if len(parts) == 10 {
@@ -181,11 +196,11 @@ func (h *Handler) guard(ctx context.Context, cancel context.CancelFunc, c *call)
 
 // lost reports whether a call's caller has fewer rights than when it began. An error of the store is no such news.
 func (h *Handler) lost(ctx context.Context, c *call) bool {
-	err := h.cfg.Authorize(ctx, c.principal, hybridkubernetes.ActionListCredential, c.cluster.Key())
+	err := h.cfg.Authorize(ctx, c.principal, action(c.cluster, useVerb), c.cluster.Key())
 	if refused, ok := errors.AsType[*arm.Error](err); ok && refused.Status == http.StatusForbidden {
 		return true
 	}
-	now, err := h.groups(ctx, c.principal, c.cluster.Key())
+	now, err := h.groups(ctx, c.principal, c.cluster)
 	return err == nil && slices.ContainsFunc(c.target.Groups, func(g string) bool { return !slices.Contains(now, g) })
 }
 

@@ -155,7 +155,7 @@ func TestRefusals(t *testing.T) {
 		"agent":              {pods, "Agent " + alice, nil, nil, 403, "kind Agent"},
 		"odd name":           {pods, "User system:admin", nil, nil, 403, "cannot use"},
 		"no such cluster":    {strings.Replace(pods, "East", "West", 1), "User " + alice, nil, nil, 404, "no such connected cluster"},
-		"not a cluster":      {"/kube/v1/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d/api", "User " + alice, nil, nil, 404, "not the id of a connected cluster"},
+		"not a cluster":      {"/kube/v1/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d/api", "User " + alice, nil, nil, 404, "not the id of a connected or managed cluster"},
 		"short":              {"/kube/v1/subscriptions/s", "User " + alice, nil, nil, 404, "the address must be"},
 		"slash in a name":    {strings.Replace(pods, "East", "a%2Fb", 1), "User " + alice, nil, nil, 404, ""},
 		"offline": {pods, "User " + alice, nil, func() { w.open.Store(fmt.Errorf("%w: gone", relay.ErrNotConnected)) }, 503,

@@ -52,7 +52,7 @@ func admitCompute(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := checkCompute(&c); err != nil {
 		return err
 	}
-	if err := linked(ctx, d, p, "Microsoft.Kubernetes/connectedClusters/write", c.ResourceID); err != nil {
+	if err := linked(ctx, d, p, clusterWrite(c.ResourceID), c.ResourceID); err != nil {
 		return err
 	}
 	if err := computeIdentity(ctx, d, p); err != nil {
@@ -78,11 +78,14 @@ func checkCompute(c *machinelearning.ComputeProperties) error {
 		return err
 	}
 	if c.ResourceID == "" {
-		return arm.Invalid("properties.resourceId", "properties.resourceId is missing; give the id of the cluster: /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.Kubernetes/connectedClusters/<name>.")
+		return arm.Invalid("properties.resourceId", "properties.resourceId is missing; give the id of the cluster: /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.Kubernetes/connectedClusters/<name>, or …/Microsoft.ContainerService/managedClusters/<name>.")
 	}
 	id, err := arm.ParseID(c.ResourceID)
 	if err != nil {
 		return arm.Invalid("properties.resourceId", "properties.resourceId: %v.", err)
+	}
+	if strings.EqualFold(id.Type(), nsKubernetes+"/managedClusters") { // as a command that the reference prints has it
+		id.Segments[0].Namespace, id.Segments[0].Types = nsContainerService, []string{"managedClusters"}
 	}
 	c.ResourceID = id.String()
 	if c.Properties == nil {
@@ -98,6 +101,14 @@ func checkCompute(c *machinelearning.ComputeProperties) error {
 	}
 	k.RelayConnectionString, k.ServiceBusConnectionString = nil, nil
 	return checkNamespace("properties.properties.namespace", k.Namespace)
+}
+
+// clusterWrite is the right to a cluster that an attach needs.
+func clusterWrite(id string) string {
+	if parsed, err := arm.ParseID(id); err == nil && strings.EqualFold(parsed.Type(), clusterstate.ManagedType) {
+		return nsContainerService + "/managedClusters/write"
+	}
+	return nsKubernetes + "/connectedClusters/write"
 }
 
 // linked requires a right on another resource that the one being written makes use of. The refusal does not tell whether the

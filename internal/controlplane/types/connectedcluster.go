@@ -21,12 +21,15 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+
+const clusterNameHelp = "1 to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+
 func connectedCluster(d Deps) *resource.Type {
 	return &resource.Type{
 		Namespace: nsKubernetes, Name: "connectedClusters",
 		APIVersions: []string{"2024-01-01", "2022-05-01-preview", "2021-10-01", "2021-03-01", "2020-01-01-preview"},
-		NameRule:    regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`),
-		NameHelp:    "1 to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+		NameRule:    clusterName, NameHelp: clusterNameHelp,
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitCluster(ctx, d, p)
 		},
@@ -131,7 +134,7 @@ func removeCluster(ctx context.Context, d *resource.Removal, now time.Time) erro
 			return err
 		}
 	}
-	return dropMaps(ctx, d.Tx, key)
+	return DropMaps(ctx, d.Tx, key)
 }
 
 // refuseInUse answers 409 when a compute stands on the cluster.
@@ -197,7 +200,8 @@ func wakeJob(ctx context.Context, tx store.Tx, job string) error {
 	return nil
 }
 
-func dropMaps(ctx context.Context, tx store.Tx, cluster string) error {
+// DropMaps forgets what a cluster is told and what it said.
+func DropMaps(ctx context.Context, tx store.Tx, cluster string) error {
 	desired, err := tx.Desired(ctx, cluster, "", 0)
 	if err != nil {
 		return fmt.Errorf("reading desired map of %s: %w", cluster, err)

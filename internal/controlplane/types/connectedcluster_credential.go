@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/hybridkubernetes"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 )
 
 // userCredential answers with a kubeconfig that holds no secret: it reaches the cluster through the control plane, with a token that
@@ -27,12 +28,16 @@ func (d Deps) userCredential(_ context.Context, a *resource.Call) (any, error) {
 			return nil, err
 		}
 	}
+	name := "Kubeconfig"
+	if a.Record.Type == clusterstate.ManagedType {
+		name = "clusterUser"
+	}
 	path := hybridkubernetes.ConnectPath + a.Record.ID
 	config, err := yaml.Marshal(d.kubeconfig(a.Record.Name, a.ID.ResourceGroup, d.PublicURL+path))
 	if err != nil {
 		return nil, fmt.Errorf("encoding kubeconfig of %s: %w", a.Record.Name, err)
 	}
-	out := hybridkubernetes.CredentialResults{Kubeconfigs: []hybridkubernetes.CredentialResult{{Name: "Kubeconfig", Value: config}}}
+	out := hybridkubernetes.CredentialResults{Kubeconfigs: []hybridkubernetes.CredentialResult{{Name: name, Value: config}}}
 	if q.ClientProxy {
 		out.HybridConnectionConfig = &hybridkubernetes.HybridConnectionConfig{Relay: d.host(), HybridConnectionName: path}
 		if !a.Principal.Expires.IsZero() {

@@ -98,7 +98,10 @@ func admitExtension(ctx context.Context, d Deps, p *resource.Put) error {
 	if err != nil {
 		return err
 	}
-	var o extensionsettings.Options
+	o, err := storedSettings(d, p.Old, old)
+	if err != nil {
+		return err
+	}
 	if e.ConfigurationProtectedSettings != nil {
 		o.Now = d.Clock()
 	}

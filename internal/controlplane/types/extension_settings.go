@@ -5,6 +5,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
+	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/extensionsettings"
 )
 
@@ -19,6 +20,18 @@ func checkSettings(s extensionsettings.Settings, o extensionsettings.Options) er
 		return err
 	}
 	return refuseInference(s)
+}
+
+// storedSettings are those that were accepted before, which a release that knows them no longer leaves alone.
+func storedSettings(d Deps, rec *store.Record, props map[string]any) (extensionsettings.Options, error) {
+	var o extensionsettings.Options
+	plain, _ := props[plainSettings].(map[string]any)
+	var err error
+	if o.Stored.Plain, err = texts(plain, false); err != nil {
+		return o, err
+	}
+	o.Stored.Protected, err = openSettings(d, rec)
+	return o, err
 }
 
 // texts are settings as they are kept.

@@ -161,3 +161,22 @@ func TestExtensionDeletedByForce(t *testing.T) {
 		t.Error("the cluster is still told to have it")
 	}
 }
+
+// TestExtensionStoredSettings: a setting that this release does not know, accepted by an earlier one, is in nobody's way while it
+// stays as it is.
+func TestExtensionStoredSettings(t *testing.T) {
+	e := typestest.New(t)
+	e.Base()
+	e.Put(typestest.Cluster, typestest.ClusterBody())
+	e.Put(typestest.Extension, typestest.ExtensionBody)
+	e.Set(typestest.Extension, map[string]any{"configurationSettings": map[string]any{"enableTraining": "True", "older.setting": "x"}})
+	if err := e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"logAnalyticsWS":"True"}}}`); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"older.setting":"y"}}}`), "properties.configurationSettings.older.setting", "is not a setting")
+	refused(t, e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"other.setting":"x"}}}`), "properties.configurationSettings.other.setting", "is not a setting")
+	if err := e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"older.setting":null}}}`); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"older.setting":"x"}}}`), "properties.configurationSettings.older.setting", "is not a setting")
+}

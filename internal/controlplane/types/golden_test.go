@@ -11,8 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 	accounts "fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
+	"fairlead.dev/fairlead/internal/link"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -75,6 +78,14 @@ func TestGolden(t *testing.T) {
 		body["properties"].(map[string]any)["agentPublicKeyCertificate"] = "KEY" // a new one in each run
 		golden(t, "connectedcluster", body)
 	})
+	t.Run("managedcluster", func(t *testing.T) {
+		d := e.Deps
+		d.Installer = anInstaller{}
+		e.Engine.Registry = resource.NewRegistry(types.All(d)...)
+		e.Put(typestest.Managed, typestest.ManagedBody(typestest.Kubeconfig("TOKEN")))
+		e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{AgentVersion: "0.1.0", KubernetesVersion: "v1.36.3", TotalNodeCount: 3, TotalCoreCount: 6})
+		golden(t, "managedcluster", e.Show(typestest.Managed))
+	})
 	for name, c := range map[string]struct{ id, action, body string }{
 		"startpendingupload":        {ws + "/codes/new/versions/1", "startPendingUpload", `{"pendingUploadType":"TemporaryBlobReference"}`},
 		"listclusterusercredential": {typestest.Cluster, "listClusterUserCredential", `{"authenticationMethod":"AAD","clientProxy":true}`},
@@ -90,6 +101,9 @@ func TestGolden(t *testing.T) {
 		})
 	}
 }
+
+// anInstaller is there, which is all that a PUT asks.
+type anInstaller struct{ types.Installer }
 
 const fullJob = `{"properties":{"jobType":"Command","displayName":"Digits","experimentName":"digits","command":"python train.py --data ${{ inputs.data }} --c ${{inputs.c}} --out ${{outputs.model}}",
  "computeId":"` + typestest.Compute + `","codeId":"azureml:abc:1","environmentId":"azureml:sklearn@latest","environmentVariables":{"A":"b"},

@@ -36,7 +36,7 @@ type Blobs interface {
 	SAS(account, container, prefix, perms string, ttl time.Duration) string
 }
 
-// Deps is what the types and their controllers need of the rest of the control plane. All fields but NewID and Relays are required.
+// Deps is what the types and their controllers need of the rest of the control plane. All fields but NewID, Relays and Installer are required.
 type Deps struct {
 	Store store.Store
 	Clock func() time.Time
@@ -66,6 +66,8 @@ type Deps struct {
 	Authorize func(ctx context.Context, p resource.Principal, action, scopeKey string) error
 	// Relays is how many relays of a cluster, by its Key, are connected to this server; nil is none.
 	Relays func(cluster string) int
+	// Installer reaches managed clusters; nil takes none.
+	Installer Installer
 	// NewID makes a random GUID; nil is uuid.NewString.
 	NewID func() string
 }
@@ -90,7 +92,7 @@ func (d Deps) host() string {
 func All(d Deps) []*resource.Type {
 	ts := []*resource.Type{
 		subscription(d), resourceGroup(d), userAssignedIdentity(d),
-		connectedCluster(d), extension(d),
+		connectedCluster(d), managedCluster(d), extension(d),
 		workspace(d), compute(d), datastore(d), job(d), onlineEndpoint(d), onlineDeployment(d),
 	}
 	ts = append(ts, channel(d)...)

@@ -1,4 +1,4 @@
-// Package cluster keeps connected clusters' records up to date with their heartbeats:
+// Package cluster keeps clusters' records up to date with their heartbeats:
 //
 //	Connecting ──heartbeat──▶ Connected ──30 s without──▶ Offline ──heartbeat──▶ Connected
 //	                          any of them ──certificate's end──▶ Expired
@@ -27,7 +27,7 @@ import (
 // pollOffline is how often an offline cluster is looked at: a heartbeat equal to the last one before logs no change.
 const pollOffline = 5 * time.Second
 
-// Controller is the reconciler of connectedClusters.
+// Controller is the reconciler of connected and managed clusters.
 type Controller struct{ d types.Deps }
 
 // New makes the controller; it uses Store and Clock.
@@ -42,7 +42,7 @@ func (c *Controller) Name() string { return "cluster" }
 func (c *Controller) Keys(ch store.Change) []string {
 	switch {
 	case ch.Deleted:
-	case ch.Kind == "resource" && ch.Type == clusterstate.ClusterType, ch.Kind == "observed" && ch.Type == link.KeyCluster:
+	case ch.Kind == "resource" && clusterstate.IsCluster(ch.Type), ch.Kind == "observed" && ch.Type == link.KeyCluster:
 		return []string{ch.Key}
 	}
 	return nil
@@ -50,7 +50,9 @@ func (c *Controller) Keys(ch store.Change) []string {
 
 // All lists every cluster.
 func (c *Controller) All(ctx context.Context) ([]string, error) {
-	return scan.Keys(ctx, c.d.Store, clusterstate.ClusterType)
+	connected, err1 := scan.Keys(ctx, c.d.Store, clusterstate.ClusterType)
+	managed, err2 := scan.Keys(ctx, c.d.Store, clusterstate.ManagedType)
+	return append(connected, managed...), errors.Join(err1, err2)
 }
 
 // plan decides the state and when to look again; 0 is at the next change only.

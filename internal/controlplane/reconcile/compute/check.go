@@ -60,7 +60,7 @@ func checkCluster(in input) *problem {
 	case in.idError != nil:
 		return fail(0, target, "InvalidComputeInformation", "The compute information is invalid. resourceId: %v.", in.idError)
 	case !f.Exists:
-		return fail(0, target, "ClusterNotFound", "Cannot found Kubernetes cluster. No cluster has the id %q; list clusters with 'connectedk8s list', or connect it with 'connectedk8s connect'.", in.resourceID)
+		return fail(0, target, "ClusterNotFound", "Cannot found Kubernetes cluster. No cluster has the id %q; list clusters with 'connectedk8s list' or 'aks list', or connect it with 'connectedk8s connect'.", in.resourceID)
 	case f.Connectivity == hybridkubernetes.Connecting:
 		return fail(waitConnecting, target, "ClusterNotReachable", "The Kubernetes cluster is not reachable. %s; look at the pods in its namespace azure-arc.", sentence(f.OfflineSince()))
 	case f.Connectivity == hybridkubernetes.Expired:

@@ -50,7 +50,7 @@ func (c *Controller) Keys(ch store.Change) []string {
 	case ch.Deleted || ch.Kind != "resource":
 	case ch.Type == clusterstate.ExtensionType:
 		return []string{ch.Key}
-	case ch.Type == clusterstate.ClusterType:
+	case clusterstate.IsCluster(ch.Type):
 		return []string{clusterPrefix + ch.Key}
 	}
 	return nil

@@ -25,6 +25,7 @@ const OfflineAfter = 3 * link.HeartbeatIntervalSeconds * time.Second
 // Full types, lower case, as in store.Record.Type.
 const (
 	ClusterType   = "microsoft.kubernetes/connectedclusters"
+	ManagedType   = "microsoft.containerservice/managedclusters"
 	ExtensionType = "microsoft.kubernetesconfiguration/extensions"
 	// AzureML is the extensionType of the machine learning extension, lower case.
 	AzureML = "microsoft.azureml.kubernetes"
@@ -239,14 +240,19 @@ func (f Facts) InstanceType(name string) (found string, names []string, known bo
 	return "", names, true
 }
 
-// Key is the Key of a cluster's id when it is one of a connected cluster.
+// IsCluster reports whether a full type, in any case, is one of clusters.
+func IsCluster(fullType string) bool {
+	return strings.EqualFold(fullType, ClusterType) || strings.EqualFold(fullType, ManagedType)
+}
+
+// Key is the Key of a cluster's id when it is one of a connected or managed cluster.
 func Key(id string) (string, error) {
 	parsed, err := arm.ParseID(id)
 	if err != nil {
 		return "", err
 	}
-	if !strings.EqualFold(parsed.Type(), ClusterType) {
-		return "", fmt.Errorf("%q is of type %s; it must be the id of a Microsoft.Kubernetes/connectedClusters resource", id, parsed.Type())
+	if !IsCluster(parsed.Type()) {
+		return "", fmt.Errorf("%q is of type %s; it must be the id of a Microsoft.Kubernetes/connectedClusters or Microsoft.ContainerService/managedClusters resource", id, parsed.Type())
 	}
 	return parsed.Key(), nil
 }

@@ -36,6 +36,7 @@ const (
 	Sub       = "/subscriptions/00000000-0000-0000-0000-000000000001"
 	Group     = Sub + "/resourceGroups/rg"
 	Cluster   = Group + "/providers/Microsoft.Kubernetes/connectedClusters/edge"
+	Managed   = Group + "/providers/Microsoft.ContainerService/managedClusters/aks"
 	Extension = Cluster + "/providers/Microsoft.KubernetesConfiguration/extensions/arcml"
 	Workspace = Group + "/providers/Microsoft.MachineLearningServices/workspaces/lab"
 	Compute   = Workspace + "/computes/k8s"
@@ -232,12 +233,18 @@ func (e *Env) Call(id, action, body string) (any, error) {
 // Observe is what a cluster's agent posts.
 func (e *Env) Observe(key string, v any) {
 	e.T.Helper()
+	e.ObserveOf(Cluster, key, v)
+}
+
+// ObserveOf is Observe of any cluster.
+func (e *Env) ObserveOf(cluster, key string, v any) {
+	e.T.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {
 		e.T.Fatal(err)
 	}
 	if err := e.Store.Update(e.Ctx, func(tx store.Tx) error {
-		return tx.PutObserved(e.Ctx, strings.ToLower(Cluster), key, raw, e.Now())
+		return tx.PutObserved(e.Ctx, strings.ToLower(cluster), key, raw, e.Now())
 	}); err != nil {
 		e.T.Fatal(err)
 	}
@@ -318,6 +325,17 @@ var agentKey = sync.OnceValue(func() string {
 // ClusterBody is the body of a connected cluster's PUT.
 func ClusterBody() string {
 	return fmt.Sprintf(`{"location":"lab","identity":{"type":"SystemAssigned"},"properties":{"agentPublicKeyCertificate":%q,"distribution":"k3s"}}`, agentKey())
+}
+
+// ManagedBody is the body of a managed cluster's PUT with a kubeconfig.
+func ManagedBody(kubeconfig string) string {
+	return fmt.Sprintf(`{"location":"lab","properties":{"kubeconfig":%q}}`, kubeconfig)
+}
+
+// Kubeconfig is one of a cluster that is not there, with the given token.
+func Kubeconfig(token string) string {
+	return "current-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: 'https://kube.test:6443'}}]\n" +
+		"users: [{name: a, user: {token: " + token + "}}]\n"
 }
 
 // Bodies of PUTs.

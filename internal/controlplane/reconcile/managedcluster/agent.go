@@ -1,0 +1,68 @@
+package managedcluster
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/containerservice"
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types"
+)
+
+// keyBits is the size of an agent's RSA key.
+const keyBits = 3072
+
+// newKey makes a key pair in the forms that agents and resources have.
+func newKey() (private []byte, public string, err error) {
+	key, err := rsa.GenerateKey(rand.Reader, keyBits)
+	if err != nil {
+		return nil, "", fmt.Errorf("generating the agent's key: %w", err)
+	}
+	private = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
+}
+
+// agent is what a cluster's agent is told, but for its key.
+func (c *Controller) agent(rec store.Record) (types.ManagedAgent, error) {
+	a := types.ManagedAgent{Endpoint: c.d.PublicURL, CA: []byte(c.d.CA), TenantID: c.d.TenantID, ClusterID: rec.ID}
+	p, err := properties(rec)
+	if err != nil {
+		return a, err
+	}
+	if g := p.AgentProfile; g != nil {
+		a.AgentImage, a.RuntimeImage, a.PullSecret = g.AgentImage, g.RuntimeImage, g.ImagePullSecret
+	}
+	if h := p.HTTPProxyConfig; h != nil {
+		a.HTTPSProxy, a.HTTPProxy, a.ProxySkipRange = h.HTTPSProxy, h.HTTPProxy, strings.Join(h.NoProxy, ",")
+		if a.ProxyCert, err = base64.StdEncoding.DecodeString(h.TrustedCA); err != nil {
+			return a, arm.Invalid("properties.httpProxyConfig.trustedCa", "properties.httpProxyConfig.trustedCa is not base64 of a PEM file.")
+		}
+	}
+	return a, nil
+}
+
+// host is the API server's.
+func host(rec store.Record) string {
+	p, err := properties(rec)
+	if err != nil {
+		return "the cluster"
+	}
+	return p.FQDN
+}
+
+func properties(rec store.Record) (containerservice.ManagedClusterProperties, error) {
+	var body struct {
+		Properties containerservice.ManagedClusterProperties `json:"properties"`
+	}
+	if err := json.Unmarshal(rec.Body, &body); err != nil {
+		return body.Properties, fmt.Errorf("decoding cluster %s: %w", rec.Key, err)
+	}
+	return body.Properties, nil
+}

@@ -1,0 +1,63 @@
+package managedcluster
+
+import (
+	"time"
+
+	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/types"
+)
+
+// action is what is done next.
+type action int
+
+const (
+	// nothing is to be done before the next change.
+	nothing action = iota
+	// wait looks again later.
+	wait
+	// install applies the agent, succeed ends the operation well, giveUp ends it with the reason why the agent does not connect.
+	install
+	succeed
+	giveUp
+	// uninstall takes the agent out and ends the deletion.
+	uninstall
+)
+
+const (
+	// patience is how long an agent may take to connect: an image may have to be pulled.
+	patience = 10 * time.Minute
+	// poll is how often an agent that was installed is looked for: its heartbeat may equal an older one, which logs no change.
+	poll = 2 * time.Second
+)
+
+// input is all that the next step is decided by.
+type input struct {
+	now time.Time
+	// state is the provisioningState.
+	state  string
+	memory types.ManagedInternal
+	// seen is the newest heartbeat, zero before the first.
+	seen time.Time
+}
+
+// plan decides, and when to look again for wait.
+func plan(in input) (action, time.Duration) {
+	m := in.memory
+	if arm.Terminal(in.state) {
+		return nothing, 0
+	}
+	if left := m.Claimed.Sub(in.now); left > 0 {
+		return wait, left
+	}
+	switch {
+	case in.state == arm.StateDeleting:
+		return uninstall, 0
+	case m.Installed < m.Generation:
+		return install, 0
+	case in.seen.After(m.InstalledAt):
+		return succeed, 0
+	case in.now.Sub(m.InstalledAt) < patience:
+		return wait, poll
+	}
+	return giveUp, 0
+}
