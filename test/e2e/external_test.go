@@ -11,7 +11,7 @@ import (
 )
 
 // TestUp_ClusterOfSomebodyElse starts a control plane for a cluster that it did not make, here one that another `up` made without
-// a control plane of its own, and trains on it.
+// a control plane of its own, takes it by its kubeconfig as a managed cluster, and trains on it.
 func TestUp_ClusterOfSomebodyElse(t *testing.T) {
 	home, err := os.MkdirTemp("", "fairlead-e2e-external-") // not t.TempDir: a failed test must not remove what is mounted
 	if err != nil {
@@ -50,7 +50,7 @@ func TestUp_ClusterOfSomebodyElse(t *testing.T) {
 	do(theirs, append(up, "--no-server")...)
 	kubeconfig := filepath.Join(home, "theirs", "kubeconfig")
 	do(ours, "up", "--kubeconfig", kubeconfig)
-	if err := attach(ours, kubeconfig); err != nil {
+	if err := attach(ours, kubeconfig, managed); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "job.yml")
@@ -62,6 +62,18 @@ print("accuracy", LogisticRegression(max_iter=50).fit(x[:900], y[:900]).score(x[
 `)
 	if out := do(ours, ml("job", "create", "-f", file, "--name", "there", "--stream")...); !strings.Contains(out, "accuracy 0.9") && !strings.Contains(out, "accuracy 0.8") {
 		t.Errorf("the job's log:\n%s", out)
+	}
+	if n := do(ours, "aks", "show", "-n", cluster, "-g", group, "--query", "agentPoolProfiles[0].count", "-o", "tsv"); strings.TrimSpace(n) != "1" {
+		t.Errorf("nodes: %s", n)
+	}
+	relay := strings.TrimSpace(do(ours, "resource", "list", "-g", group, "--resource-type", "Microsoft.Relay/namespaces", "--query", "[0].id", "-o", "tsv"))
+	if n := do(ours, "resource", "show", "--ids", relay+"/hybridConnections/"+cluster, "--query", "properties.listenerCount", "-o", "tsv"); strings.TrimSpace(n) == "0" {
+		t.Error("no relay of the cluster is counted")
+	}
+	do(ours, "ml", "compute", "detach", "-n", compute, "-g", group, "-w", workspace, "--yes")
+	do(ours, "aks", "delete", "-n", cluster, "-g", group, "--yes")
+	if out := do(theirs, "kubectl", "get", "deployments", "-n", "azure-arc", "--no-headers", "--ignore-not-found"); strings.Contains(out, "fairlead-agent") {
+		t.Errorf("the agent is still there: %s", out)
 	}
 	// It is the other's to take down: this one's end leaves it as it is.
 	do(ours, "down")

@@ -65,7 +65,7 @@ func run(m *testing.M) (code int, err error) {
 	if _, err := cli(up...); err != nil {
 		return 1, err
 	}
-	if err := attach(cli, kubeconfig()); err != nil {
+	if err := attach(cli, kubeconfig(), connected); err != nil {
 		return 1, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -80,20 +80,28 @@ func run(m *testing.M) (code int, err error) {
 	return code, nil
 }
 
-// attach connects a cluster and makes it a compute target of a workspace, by the given command line.
-func attach(cli func(...string) (string, error), kubeconfig string) error {
+// way is how a control plane comes to a cluster: it is connected from its side, or taken by its kubeconfig.
+type way struct{ noun, verb, clusterType string }
+
+var (
+	connected = way{"connectedk8s", "connect", "connectedClusters"}
+	managed   = way{"aks", "create", "managedClusters"}
+)
+
+// attach brings a cluster and makes it a compute target of a workspace, by the given command line.
+func attach(cli func(...string) (string, error), kubeconfig string, by way) error {
 	for _, step := range [][]string{
 		{"group", "create", "--name", group},
-		{"connectedk8s", "connect", "--name", cluster, "-g", group, "--kube-config", kubeconfig},
+		{by.noun, by.verb, "--name", cluster, "-g", group, "--kube-config", kubeconfig},
 		{"k8s-extension", "create", "--name", extension, "--extension-type", "Microsoft.AzureML.Kubernetes", "--config", "enableTraining=True", "nodeLostSeconds=10",
-			"--cluster-type", "connectedClusters", "--cluster-name", cluster, "-g", group, "--scope", "cluster"},
+			"--cluster-type", by.clusterType, "--cluster-name", cluster, "-g", group, "--scope", "cluster"},
 		{"ml", "workspace", "create", "--name", workspace, "-g", group},
 		{"ml", "compute", "attach", "-g", group, "-w", workspace, "--name", compute, "--type", "kubernetes", "--namespace", "default",
 			"--identity-type", "SystemAssigned", "--resource-id", "CLUSTER"},
 	} {
 		for i, arg := range step {
 			if arg == "CLUSTER" {
-				id, err := cli("connectedk8s", "show", "-n", cluster, "-g", group, "--query", "id", "-o", "tsv")
+				id, err := cli(by.noun, "show", "-n", cluster, "-g", group, "--query", "id", "-o", "tsv")
 				if err != nil {
 					return err
 				}

@@ -32,6 +32,9 @@ const (
 // defaultWait is how long Install waits for the agent when Options.Wait is 0.
 const defaultWait = 5 * time.Minute
 
+// formerWait bounds the wait for the end of a former agent's namespace.
+const formerWait = 90 * time.Second
+
 // Options says into which cluster and as whom.
 type Options struct {
 	// Kubeconfig is a file's path; empty means $KUBECONFIG or ~/.kube/config. Context empty means the current one.
@@ -74,6 +77,9 @@ func Install(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := o.awaitFormer(ctx, kube); err != nil {
+		return err
+	}
 	client := helm.New(config, o.Log)
 	last, err := client.Last(Namespace, Release)
 	if err != nil {
@@ -84,6 +90,19 @@ func Install(ctx context.Context, o Options) error {
 		return err
 	}
 	return o.deploy(ctx, kube, client, last, o.values(last, given))
+}
+
+// awaitFormer waits until the namespace of an agent that was removed a moment ago is gone: nothing can be made in it.
+func (o Options) awaitFormer(ctx context.Context, kube kubernetes.Interface) error {
+	ns, err := kube.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && ns.DeletionTimestamp == nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading namespace %s: %w", Namespace, err)
+	}
+	o.Progress("Waiting for namespace " + Namespace + " of a former agent to be gone")
+	return waitGone(ctx, kube, min(o.Wait, formerWait))
 }
 
 // deploy makes a release of the agent with the given values, over the last one if there is one, and waits for its pod.
@@ -213,14 +232,18 @@ func (o Options) values(last *helm.Release, given images) map[string]any {
 	return want.over(values)
 }
 
-func connect(o Options) (*rest.Config, kubernetes.Interface, error) {
+// config is the way to the cluster.
+func (o Options) config() (*rest.Config, error) {
+	if o.KubeconfigData != nil {
+		return fromData(o.KubeconfigData)
+	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
-	config, err := loader.ClientConfig()
-	if o.KubeconfigData != nil {
-		config, err = fromData(o.KubeconfigData)
-	}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
+}
+
+func connect(o Options) (*rest.Config, kubernetes.Interface, error) {
+	config, err := o.config()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}

@@ -66,6 +66,11 @@ func TestInstallAndUninstall(t *testing.T) {
 	if err != nil || ns.DeletionTimestamp == nil { // no controller here ends the deletion
 		t.Errorf("the namespace is not being deleted: %v", err)
 	}
+	again := o
+	again.Wait = time.Second
+	if err := Install(t.Context(), again); err == nil || !strings.Contains(err.Error(), "waiting for namespace azure-arc to be gone") {
+		t.Errorf("installed into a namespace that is being deleted: %v", err)
+	}
 }
 
 // testImages changes the images of an installed agent in the ways there are.

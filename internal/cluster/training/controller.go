@@ -118,8 +118,11 @@ func (r *reconciler) notStarted(ctx context.Context, by func(*v1alpha1.AmlJob) b
 // Reconcile observes, decides, acts and writes the status at most once.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	w, err := r.observe(ctx, req.NamespacedName)
-	if err != nil || w.job == nil {
+	if err != nil {
 		return reconcile.Result{}, err
+	}
+	if w.job == nil {
+		return r.bury(ctx, req.NamespacedName)
 	}
 	d := decide(w)
 	actErr := r.act(ctx, w, &d)

@@ -24,6 +24,8 @@ import (
 //	node silent ─▶ Ready is Unknown ─▶ NodeLostAfter later Kubernetes tells the pods to end (DisruptionTarget) ─▶ nobody answers
 //	               └ the status says so     └ the operator marks them Failed ─▶ the gang fails or starts again ─▶ it removes them
 //
+// What a job that is over leaves there is removed, too.
+//
 // The node may live on unseen, and the command with it. When it is heard of again its kubelet kills what is marked or gone; until
 // then a pod of an attempt that is not the newest uploads no outputs (see the runtime).
 
@@ -115,6 +117,47 @@ func (r *reconciler) giveUp(ctx context.Context, f forsaken) error {
 		return fmt.Errorf("marking pod %s/%s of a lost node as failed: %w", f.pod.Namespace, f.pod.Name, err)
 	}
 	return nil
+}
+
+// bury removes what a job that is over, or gone, left on nodes that cannot say that it ended. The job starts no more pods, so nothing
+// runs twice for it.
+func (r *reconciler) bury(ctx context.Context, key types.NamespacedName) (reconcile.Result, error) {
+	var pods corev1.PodList
+	if err := r.client.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels{LabelJobID: key.Name}); err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing pods of %s: %w", key, err)
+	}
+	told := slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp == nil })
+	nodes, err := r.troubles(ctx, told)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	left, again := leftBehind(told, nodes, r.cfg.Clock())
+	for _, p := range left {
+		if err := r.giveUp(ctx, forsaken{pod: p, remove: true}); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: again}, nil
+}
+
+// leftBehind are pods that were told to end, on nodes in trouble: those that have ended on a silent one, and those whose grace period
+// is over. again is when the next one's is.
+func leftBehind(pods []corev1.Pod, nodes map[string]nodeTrouble, now time.Time) (out []corev1.Pod, again time.Duration) {
+	for _, p := range pods {
+		trouble, is := nodes[p.Spec.NodeName]
+		if !is || p.DeletionTimestamp == nil || p.DeletionGracePeriodSeconds != nil && *p.DeletionGracePeriodSeconds == 0 {
+			continue
+		}
+		ended := p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+		left := p.DeletionTimestamp.Sub(now)
+		switch {
+		case left <= 0 || ended && trouble.silent:
+			out = append(out, p)
+		case again == 0 || left < again:
+			again = left
+		}
+	}
+	return out, again
 }
 
 // losing tells of a pod that Kubernetes takes away, or whose node is not ready.

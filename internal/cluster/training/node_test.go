@@ -141,7 +141,44 @@ func (s *stage) lostNode(id string) {
 	js.Status.Restarts = 1 // plays JobSet's controller
 	s.must(s.c.Status().Update(s.t.Context(), js))
 	s.gone(p)
+
+	id = jobID('e' - '0') // ends with its node, and leaves nothing there
+	s.job(id)
+	p = s.pod(id, "0", running(true, 5))
+	s.state(id, StateRunning, ReasonNodeLost)
+	s.podStatus(p, disrupted(taintManager))
+	s.must(s.c.Delete(s.t.Context(), p))
+	p = until(s, p, &corev1.PodList{}, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	s.finish(id, jobset.JobSetFailed)
+	s.state(id, StateFailed, ReasonNodeLost)
+	s.gone(p)
 	s.must(s.c.Delete(s.t.Context(), n))
+}
+
+// TestLeftBehind has pods of a job that is over on a node that is away since second 20; it is second 100.
+func TestLeftBehind(t *testing.T) {
+	silent := map[string]nodeTrouble{"node-1": {silent: true}}
+	unready := map[string]nodeTrouble{"node-1": {}}
+	for name, tt := range map[string]struct {
+		nodes  map[string]nodeTrouble
+		pod    corev1.Pod
+		remove bool
+		again  time.Duration
+	}{
+		"not told to end":       {silent, aPod(0, running0, inPhase(corev1.PodFailed)), false, 0},
+		"has ended":             {silent, aPod(0, running0, inPhase(corev1.PodFailed), deletionAt(130)), true, 0},
+		"runs, for all we know": {silent, aPod(0, running0, deletionAt(130)), false, 30 * time.Second},
+		"grace is over":         {silent, aPod(0, running0, deletionAt(100)), true, 0},
+		"the node speaks":       {unready, aPod(0, running0, inPhase(corev1.PodFailed), deletionAt(130)), false, 30 * time.Second},
+		"and never does it":     {unready, aPod(0, running0, inPhase(corev1.PodFailed), deletionAt(90)), true, 0},
+		"the node is well":      {nil, aPod(0, running0, inPhase(corev1.PodFailed), deletionAt(90)), false, 0},
+		"removed already":       {silent, aPod(0, running0, deletionAt(90), func(p *corev1.Pod) { p.DeletionGracePeriodSeconds = new(int64) }), false, 0},
+	} {
+		got, again := leftBehind([]corev1.Pod{tt.pod}, tt.nodes, t0.Add(100*time.Second))
+		if (len(got) == 1) != tt.remove || again != tt.again {
+			t.Errorf("%s: %d to remove, again after %s; want %t, %s", name, len(got), again, tt.remove, tt.again)
+		}
+	}
 }
 
 // gone waits until an object is no more.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // Item is one blob of a list.
@@ -103,7 +102,7 @@ func (f *Front) Append(ctx context.Context, account, container, name string, at 
 	defer f.locks.lock(n.blockKey())()
 	if at == 0 {
 		err := f.write(ctx, n.headKey(), nil, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
-		if err != nil && gcerrors.Code(err) != gcerrors.FailedPrecondition {
+		if err != nil && !taken(err) {
 			return fmt.Errorf("creating %s: %w", n, err)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // Limits of append blobs.
@@ -116,7 +115,7 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 	}
 	opts.IfNotExist = strings.TrimSpace(r.Header.Get("If-None-Match")) == "*"
 	err = f.write(ctx, r.name.headKey(), nil, opts)
-	if opts.IfNotExist && gcerrors.Code(err) == gcerrors.FailedPrecondition {
+	if opts.IfNotExist && taken(err) {
 		return errorf(http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists: %s.", r.name)
 	}
 	if err != nil {
@@ -223,7 +222,7 @@ func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, in
 		}
 		s := segment{offset: i.size, size: int64(len(data))}
 		err := f.write(ctx, s.key(n), data, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
-		if gcerrors.Code(err) == gcerrors.FailedPrecondition {
+		if taken(err) {
 			i = nil
 			continue
 		}

@@ -1,51 +1,83 @@
 package blobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 
 	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 )
 
 // writer writes one object, which has reached the disk when commit returns: fileblob leaves that to the kernel, and a power
-// failure would take what was acknowledged. Of a bucket that is no folder, file stays nil and Close is enough.
+// failure would take what was acknowledged. It also writes attributes in place, where readers meet half of them. So in a folder
+// fileblob writes under another name, and commit gives content and attributes theirs. Of a bucket that is no folder, Close is enough.
 type writer struct {
 	*blob.Writer
-	key  string
-	f    *Front
-	file *os.File // fileblob's temporary file, in the folder of the final one
+	key string
+	f   *Front
+	// staged is what the name ends with until commit, "" in a bucket that is no folder; create refuses to replace.
+	staged string
+	create bool
+	file   *os.File // fileblob's temporary file, in the folder of the final one
 }
+
+// attrsSuffix is what fileblob's files of attributes end with.
+const attrsSuffix = ".attrs"
 
 func (f *Front) newWriter(ctx context.Context, key string, opts *blob.WriterOptions) (*writer, error) {
 	w := &writer{key: key, f: f}
 	o := *opts
-	o.BeforeWrite = func(as func(any) bool) error {
-		as(&w.file)
-		return nil
+	if f.folder {
+		var random [4]byte
+		_, _ = rand.Read(random[:]) // never fails
+		w.staged = "." + hex.EncodeToString(random[:]) + ".tmp"
+		w.create, o.IfNotExist = o.IfNotExist, false
+		o.ContentType = cmp.Or(o.ContentType, "application/octet-stream") // the file is there at once
+		o.BeforeWrite = func(as func(any) bool) error {
+			as(&w.file)
+			return nil
+		}
 	}
 	var err error
-	w.Writer, err = f.cfg.Bucket.NewWriter(ctx, key, &o)
+	w.Writer, err = f.cfg.Bucket.NewWriter(ctx, key+w.staged, &o)
 	return w, err
+}
+
+// taken reports whether a write failed because the object is there already.
+func taken(err error) bool {
+	return errors.Is(err, fs.ErrExist) || gcerrors.Code(err) == gcerrors.FailedPrecondition
 }
 
 // commit makes the object visible. The content is on the disk before its name is, the attributes and the folders after.
 func (w *writer) commit() error {
-	if w.file == nil {
+	if w.staged == "" || w.file == nil {
 		return w.Close()
 	}
 	temp := w.file.Name()
-	if err := errors.Join(w.f.sync(temp), w.Close()); err != nil {
-		return err
+	at := strings.TrimSuffix(temp, ".tmp")
+	at = at[:strings.LastIndexByte(at, '.')] // fileblob's temporary name is the other one with a time and .tmp
+	err := errors.Join(w.f.sync(temp), w.Close())
+	if err == nil {
+		err = w.f.sync(at + attrsSuffix)
+	}
+	if err == nil {
+		err = w.place(at)
+	}
+	if err != nil {
+		return errors.Join(err, removed(os.Remove(at)), removed(os.Remove(at+attrsSuffix)))
 	}
 	dir := filepath.Dir(temp)
-	err := errors.Join(w.f.sync(filepath.Join(dir, path.Base(w.key)+".attrs")), w.f.sync(dir))
+	err = w.f.sync(dir)
 	var fresh []string
 	for range strings.Count(w.key, "/") { // the folders up to the bucket's may be new
 		if err != nil || w.f.dirs.has(dir) {
@@ -57,6 +89,34 @@ func (w *writer) commit() error {
 	}
 	if err == nil { // not one by one: another write would take a folder for safe whose own folder is not yet
 		w.f.dirs.add(fresh...)
+	}
+	return err
+}
+
+// place gives what was written its name. Attributes come first: a reader meets those of the old content or of the new, and all of them.
+func (w *writer) place(at string) error {
+	final := strings.TrimSuffix(at, w.staged)
+	if w.create {
+		if _, err := os.Lstat(final); err == nil {
+			return &fs.PathError{Op: "create", Path: w.key, Err: fs.ErrExist}
+		}
+	}
+	if err := os.Rename(at+attrsSuffix, final+attrsSuffix); err != nil {
+		return err
+	}
+	if !w.create {
+		return os.Rename(at, final)
+	}
+	if err := os.Link(at, final); err != nil { // unlike a rename it replaces nothing that another process made meanwhile
+		return err
+	}
+	return os.Remove(at)
+}
+
+// removed is no error where there was nothing to remove.
+func removed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }

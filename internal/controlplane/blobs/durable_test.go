@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"gocloud.dev/blob"
 )
 
 // TestDurable: what is acknowledged is on the disk: the content before it has its name, then attributes and folders.
@@ -32,6 +33,8 @@ func TestDurable(t *testing.T) {
 				t.Errorf("%s had its name before its content was on the disk", final)
 			}
 			rel = final + "!.tmp"
+		} else if temp {
+			rel = final + "!.attrs"
 		}
 		synced = append(synced, rel)
 		return syncPath(name)
@@ -78,5 +81,48 @@ func TestDurable(t *testing.T) {
 	key = blobName{acct, "azureml", "d/b"}.blockKey()
 	if diff := cmp.Diff([]string{key + ".tmp", key + ".attrs", folders[0]}, put("d/b")); diff != "" {
 		t.Errorf("in a known folder (-want +got):\n%s", diff)
+	}
+}
+
+// TestAttributesAreReplacedWhole: nobody meets half of them, and a blob that was not to be replaced keeps its own.
+func TestAttributesAreReplacedWhole(t *testing.T) {
+	dir := t.TempDir()
+	bucket, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	f := New(Config{Bucket: bucket, PublicURL: "https://x", SASKey: []byte("k")})
+	attrs := func() os.FileInfo {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(dir, "a!.attrs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if err := f.write(t.Context(), "a!", []byte("1"), &blob.WriterOptions{ContentType: "text/1"}); err != nil {
+		t.Fatal(err)
+	}
+	first := attrs()
+	if err := f.write(t.Context(), "a!", []byte("2"), &blob.WriterOptions{ContentType: "text/2"}); err != nil {
+		t.Fatal(err)
+	}
+	if os.SameFile(first, attrs()) {
+		t.Error("the attributes were written over in place")
+	}
+	if err := f.write(t.Context(), "a!", []byte("3"), &blob.WriterOptions{ContentType: "text/3", IfNotExist: true}); !taken(err) {
+		t.Errorf("error %v", err)
+	}
+	got, err := bucket.Attributes(t.Context(), "a!")
+	if err != nil || got.ContentType != "text/2" || got.Size != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+	if err := f.write(t.Context(), "b!", nil, &blob.WriterOptions{IfNotExist: true}); err != nil {
+		t.Fatal(err)
 	}
 }

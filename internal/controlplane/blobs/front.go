@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -44,10 +45,12 @@ type Config struct {
 type Front struct {
 	cfg   Config
 	https bool
-	locks keyLocks
-	tails tailCache
-	dirs  dirCache
-	sync  func(name string) error // brings a file or folder to the disk
+	// folder is a bucket that is one of this machine.
+	folder bool
+	locks  keyLocks
+	tails  tailCache
+	dirs   dirCache
+	sync   func(name string) error // brings a file or folder to the disk
 }
 
 // New makes a Front.
@@ -59,7 +62,12 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Front{cfg: cfg, sync: syncPath, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	f := &Front{cfg: cfg, sync: syncPath, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	if cfg.Bucket != nil {
+		var info os.FileInfo
+		f.folder = cfg.Bucket.As(&info)
+	}
+	return f
 }
 
 // request is one request on its way through the front.

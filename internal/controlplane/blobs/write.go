@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // maxPutBlob bounds one Put Blob or Put Block, in bytes.
@@ -106,7 +105,7 @@ func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, finish func() 
 		return nil, err
 	}
 	err = finish()
-	if opts.IfNotExist && gcerrors.Code(err) == gcerrors.FailedPrecondition {
+	if opts.IfNotExist && taken(err) {
 		return nil, errorf(http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists: %s.", r.name)
 	}
 	if err != nil {

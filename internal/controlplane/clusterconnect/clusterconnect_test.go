@@ -156,13 +156,15 @@ func TestRefusals(t *testing.T) {
 		"odd name":           {pods, "User system:admin", nil, nil, 403, "cannot use"},
 		"no such cluster":    {strings.Replace(pods, "East", "West", 1), "User " + alice, nil, nil, 404, "no such connected cluster"},
 		"not a cluster":      {"/kube/v1/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d/api", "User " + alice, nil, nil, 404, "not the id of a connected or managed cluster"},
-		"short":              {"/kube/v1/subscriptions/s", "User " + alice, nil, nil, 404, "the address must be"},
-		"slash in a name":    {strings.Replace(pods, "East", "a%2Fb", 1), "User " + alice, nil, nil, 404, ""},
+		"managed cluster": {"/kube/v1/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerService/managedClusters/m/api", "User " + alice, nil, nil, 403,
+			"may not Microsoft.ContainerService/managedClusters/listClusterUserCredential/action"},
+		"short":           {"/kube/v1/subscriptions/s", "User " + alice, nil, nil, 404, "the address must be"},
+		"slash in a name": {strings.Replace(pods, "East", "a%2Fb", 1), "User " + alice, nil, nil, 404, ""},
 		"offline": {pods, "User " + alice, nil, func() { w.open.Store(fmt.Errorf("%w: gone", relay.ErrNotConnected)) }, 503,
 			"cluster East is not connected"},
 		"no role": {pods, "User " + alice, nil, func() { w.may("Microsoft.Kubernetes/connectedClusters/listClusterUserCredential/action", false) }, 403, "listClusterUserCredential"},
 	}
-	for _, name := range []string{"expired token", "impersonation", "impersonated extra", "agent", "odd name", "no such cluster", "not a cluster", "short", "slash in a name", "offline", "no role"} {
+	for _, name := range []string{"expired token", "impersonation", "impersonated extra", "agent", "odd name", "no such cluster", "not a cluster", "managed cluster", "short", "slash in a name", "offline", "no role"} {
 		c := cases[name]
 		t.Run(name, func(t *testing.T) {
 			if c.prepare != nil {
