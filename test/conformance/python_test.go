@@ -13,3 +13,8 @@ func TestPython(t *testing.T) {
 		runSteps(t, "azure-ai-ml (Python)", script(t, newLab(t).withWorkspace(t, "py-lab"), py, abs(t, "python/ml.py")))
 	})
 }
+
+func TestAzureCLI(t *testing.T) {
+	py := python(t, "azure-cli", abs(t, "python/az.requirements.txt"))
+	runSteps(t, "azure-cli", script(t, newLab(t), py, abs(t, "python/az.py")))
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -67,9 +68,13 @@ func (s *server) parseTarget(method, escaped string) (target, error) {
 	return target{}, noSuchPath(segs)
 }
 
-// segments splits and unescapes a path and refuses what could be mistaken for another path.
+// segments splits and unescapes a path and refuses what could be mistaken for another path. Doubled slashes count as one: clients
+// of generic resources write an empty path of parents between two.
 func segments(escaped string) ([]string, error) {
-	parts := strings.Split(strings.Trim(escaped, "/"), "/")
+	parts := slices.DeleteFunc(strings.Split(escaped, "/"), func(p string) bool { return p == "" })
+	if len(parts) == 0 {
+		parts = []string{""}
+	}
 	for i, p := range parts {
 		u, err := url.PathUnescape(p)
 		if err != nil || u == "" || u == "." || u == ".." || strings.ContainsAny(u, "/\\%?#") || strings.ContainsFunc(u, func(r rune) bool { return r < 0x20 || r == 0x7f }) {

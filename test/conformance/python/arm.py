@@ -1,14 +1,18 @@
 """Resource manager clients: azure-identity, azure-mgmt-resource, -subscriptions, -hybridkubernetes, -kubernetesconfiguration, -msi."""
 
+import datetime
 import os
 
 from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
-from azure.identity import ClientSecretCredential, EnvironmentCredential
+from azure.identity import CertificateCredential, ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.hybridkubernetes import ConnectedKubernetesClient
 from azure.mgmt.kubernetesconfiguration import SourceControlConfigurationClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.subscriptions import SubscriptionClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from steps import end, equal, expect, refused, step
 
 endpoint = os.environ["FAIRLEAD_ENDPOINT"]
@@ -41,6 +45,22 @@ def _():
         expect("AADSTS7000215" in str(e), str(e))
     else:
         raise AssertionError("a wrong secret was taken")
+
+
+def certificate():
+    """A key and a certificate for it, PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "conformance")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    plain = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return plain + made.public_bytes(serialization.Encoding.PEM)
+
+
+@step("log in with a certificate", limit="the administrator is the only service principal in this release, and has a secret only")
+def _():
+    mine = CertificateCredential(tenant, os.environ["AZURE_CLIENT_ID"], certificate_data=certificate(), authority=endpoint, disable_instance_discovery=True)
+    refused(lambda: mine.get_token(endpoint + "/.default"), "AADSTS700016")
 
 
 @step("list tenants, subscriptions and locations")

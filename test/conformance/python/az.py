@@ -1,0 +1,91 @@
+"""azure-cli: a registered cloud, login as a service principal, and its general commands."""
+
+import json
+import os
+import subprocess
+import sys
+
+from steps import end, equal, expect, step
+
+endpoint, subscription, group = os.environ["FAIRLEAD_ENDPOINT"], os.environ["AZURE_SUBSCRIPTION_ID"], os.environ["CONFORMANCE_GROUP"]
+cluster = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Kubernetes/connectedClusters/{os.environ['CONFORMANCE_CLUSTER']}"
+environment = {k: v for k, v in os.environ.items() if not k.startswith(("ARM_", "AZURE_AUTHORITY"))}
+
+
+def az(*args, fails=False):
+    done = subprocess.run([sys.executable, "-m", "azure.cli", *args], env=environment, capture_output=True, text=True, timeout=300)
+    expect((done.returncode != 0) == fails, f"az {args[0]} {args[1]}: exit status {done.returncode}: {done.stderr[-2500:]}")
+    if fails:
+        return done.stderr
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+@step("register a cloud by its address")
+def _():
+    az("config", "set", "core.instance_discovery=false", "core.collect_telemetry=false")
+    az("cloud", "register", "-n", "Fairlead", "--endpoint-resource-manager", endpoint)
+    az("cloud", "set", "-n", "Fairlead")
+    shown = az("cloud", "show")
+    equal((shown["name"], shown["endpoints"]["resourceManager"].rstrip("/")), ("Fairlead", endpoint))
+    expect(shown["suffixes"]["storageEndpoint"].startswith("localhost"), shown["suffixes"])
+
+
+@step("be told that a secret is wrong")
+def _():
+    text = az("login", "--service-principal", "-u", os.environ["AZURE_CLIENT_ID"], "-p", "wrong", "--tenant", os.environ["AZURE_TENANT_ID"], fails=True)
+    expect("AADSTS7000215" in text, text)
+
+
+@step("log in with a client secret")
+def _():
+    accounts = az("login", "--service-principal", "-u", os.environ["AZURE_CLIENT_ID"], "-p", os.environ["AZURE_CLIENT_SECRET"],
+                  "--tenant", os.environ["AZURE_TENANT_ID"])
+    equal([(a["id"], a["state"], a["user"]["type"]) for a in accounts], [(subscription, "Enabled", "servicePrincipal")])
+    expect(az("account", "get-access-token")["accessToken"].count(".") == 2)
+
+
+@step("make, list, tag and delete a resource group")
+def _():
+    equal(az("group", "create", "-n", "az-made", "-l", "local", "--tags", "a=1")["properties"]["provisioningState"], "Succeeded")
+    equal(az("group", "update", "-n", "az-made", "--set", "tags.a=2")["tags"], {"a": "2"})
+    expect("az-made" in [g["name"] for g in az("group", "list")])
+    az("group", "delete", "-n", "az-made", "--yes")
+    equal(az("group", "exists", "-n", "az-made"), False)
+
+
+@step("see that providers are registered")
+def _():
+    equal(az("provider", "show", "-n", "Microsoft.KubernetesConfiguration")["registrationState"], "Registered")
+
+
+@step("make, list and delete a managed identity")
+def _():
+    made = az("identity", "create", "-n", "az-id", "-g", group, "-l", "local")
+    expect(made["clientId"] and made["principalId"])
+    equal([i["name"] for i in az("identity", "list", "-g", group)], ["az-id"])
+    az("identity", "delete", "-n", "az-id", "-g", group)
+
+
+@step("use resources by id, with filters")
+def _():
+    equal(az("resource", "show", "--ids", cluster)["properties"]["connectivityStatus"], "Connected")
+    equal([r["id"].lower() for r in az("resource", "list", "--resource-type", "Microsoft.Kubernetes/connectedClusters")], [cluster.lower()])
+    ws = az("resource", "create", "-g", group, "-n", "az-lab", "--resource-type", "Microsoft.MachineLearningServices/workspaces", "-l", "local", "-p", "{}")
+    equal(ws["properties"]["provisioningState"], "Succeeded")
+    az("resource", "delete", "--ids", ws["id"])
+
+
+@step("send any request")
+def _():
+    got = az("rest", "--method", "get", "--url", f"{cluster}?api-version=2024-01-01")
+    equal(got["id"].lower(), cluster.lower())
+    text = az("rest", "--method", "get", "--url", f"/subscriptions/{subscription}/resourceGroups/az-absent?api-version=2024-01-01", fails=True)
+    expect("ResourceGroupNotFound" in text, text)
+
+
+@step("read errors of the resource manager")
+def _():
+    expect("ResourceGroupNotFound" in az("group", "show", "-n", "az-absent", fails=True))
+
+
+end()
