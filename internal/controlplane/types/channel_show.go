@@ -3,6 +3,7 @@ package types
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -72,22 +73,28 @@ func (d Deps) listeners(st channelState, connection string) int {
 // waiting is what a cluster was told and has not answered yet.
 type waiting struct{ count, bytes int }
 
-// waitingOf counts what a topic stands for: jobs that the cluster has not spoken of, or extensions in a newer form than it has
-// spoken of.
+// topicPrefixes are the keys of the maps that a topic stands for.
+var topicPrefixes = map[string][]string{
+	topicJobs:    {link.PrefixJob},
+	topicCompute: {link.PrefixExtension, link.PrefixEndpoint, link.PrefixDeployment},
+}
+
+// waitingOf counts what a topic stands for: jobs, endpoints and deployments that the cluster has not spoken of, and extensions in a
+// newer form than it has spoken of.
 func (d Deps) waitingOf(ctx context.Context, r store.Reader, st channelState, topic string) (waiting, error) {
 	var w waiting
-	prefix := map[string]string{topicJobs: link.PrefixJob, topicCompute: link.PrefixExtension}[strings.ToLower(topic)]
-	if st.Extension == "" || prefix == "" {
+	if st.Extension == "" {
 		return w, nil
 	}
 	cluster, _ := arm.MustParseID(st.Extension).Parent()
-	entries, err := r.Desired(ctx, cluster.Key(), prefix, 0)
-	if err != nil {
-		return w, fmt.Errorf("reading what cluster %s is told: %w", cluster.Name(), err)
-	}
-	answers, err := r.ObservedPrefix(ctx, cluster.Key(), prefix)
-	if err != nil {
-		return w, fmt.Errorf("reading what cluster %s answered: %w", cluster.Name(), err)
+	var entries, answers []store.Entry
+	for _, prefix := range topicPrefixes[strings.ToLower(topic)] {
+		told, err1 := r.Desired(ctx, cluster.Key(), prefix, 0)
+		said, err2 := r.ObservedPrefix(ctx, cluster.Key(), prefix)
+		if err := errors.Join(err1, err2); err != nil {
+			return w, fmt.Errorf("reading what cluster %s is told and answered: %w", cluster.Name(), err)
+		}
+		entries, answers = append(entries, told...), append(answers, said...)
 	}
 	said := make(map[string]json.RawMessage, len(answers))
 	for _, a := range answers {
@@ -104,8 +111,8 @@ func (d Deps) waitingOf(ctx context.Context, r store.Reader, st channelState, to
 
 // answered reports whether an observed value speaks of the desired one.
 func (d Deps) answered(cluster string, e store.Entry, said json.RawMessage) bool {
-	if said == nil || strings.HasPrefix(e.Key, link.PrefixJob) {
-		return said != nil
+	if said == nil || !strings.HasPrefix(e.Key, link.PrefixExtension) {
+		return said != nil // only extensions have generations
 	}
 	told, err := d.Desired.Open(cluster, e)
 	if err != nil {

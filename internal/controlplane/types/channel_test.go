@@ -150,16 +150,18 @@ func TestChannelCounters(t *testing.T) {
 	e.Observe("extension/arcml", link.ExtensionStatus{Generation: e.Now().UnixMilli(), State: link.ExtensionInstalled})
 	expect("installed", 0, 0)
 	if err := e.Store.Update(e.Ctx, func(tx store.Tx) error {
-		return e.Deps.Desired.Put(e.Ctx, tx, strings.ToLower(typestest.Cluster), "job/1", []byte(`{"id":"1"}`))
+		return errors.Join(e.Deps.Desired.Put(e.Ctx, tx, strings.ToLower(typestest.Cluster), "job/1", []byte(`{"id":"1"}`)),
+			e.Deps.Desired.Put(e.Ctx, tx, strings.ToLower(typestest.Cluster), "endpoint/e", []byte(`{"name":"e"}`)))
 	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"logAnalyticsWS":true}}}`); err != nil {
 		t.Fatal(err)
 	}
-	expect("a job and a newer extension", 1, 1)
+	expect("a job, an endpoint and a newer extension", 1, 2)
 	e.Observe("job/1", link.JobStatus{ID: "1", State: "Queued"})
-	expect("the job was taken", 0, 1)
+	e.Observe("endpoint/e", map[string]any{"state": "Succeeded"})
+	expect("job and endpoint were taken", 0, 1)
 	e.Put(relayNS+"/hybridConnections/other", `{}`)
 	if got := count(relayNS+"/hybridConnections/other", "listenerCount"); got != 0.0 {
 		t.Errorf("nobody listens at another connection, but listenerCount is %v", got)
