@@ -39,6 +39,9 @@ const (
 // GET /files/<path>?offset=<bytes>&follow=true with header "Authorization: Bearer <log key>".
 const LogPort = 13333
 
+// IdentityAddress is where a pod serves tokens of its managed identity, as the reference's does: GET http://127.0.0.1:12342/token.
+const IdentityAddress = "127.0.0.1:12342"
+
 // Keys of the Secret <jobid>-runtoken-secrets.
 const (
 	SecretToken  = "token"
@@ -91,6 +94,8 @@ type JobSpec struct {
 	DatastoreBase string `json:"datastoreBase,omitempty"`
 	// Distribution says how processes are started; nil means one process per pod.
 	Distribution *Distribution `json:"distribution,omitempty"`
+	// Identity is the managed identity that the pod serves tokens of at IdentityAddress; nil when the job has none.
+	Identity *Identity `json:"identity,omitempty"`
 	// TimeoutSeconds ends the command (SIGTERM, then SIGKILL after 30 s); 0 means never.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
 }
@@ -101,6 +106,15 @@ func DatastoresBeside(blobBase string) string {
 		return root + "/datastores/"
 	}
 	return ""
+}
+
+// Identity is a managed identity. Its tokens come from TokenURL, the control plane's, where the pod's own token is the proof.
+type Identity struct {
+	ClientID    string `json:"clientId"`
+	PrincipalID string `json:"principalId"`
+	// ResourceID is a user-assigned identity's; "" otherwise.
+	ResourceID string `json:"resourceId,omitempty"`
+	TokenURL   string `json:"tokenUrl"`
 }
 
 // Input is one input. Type is literal, uri_file, uri_folder, mltable, custom_model or mlflow_model (jobInputType).

@@ -112,7 +112,17 @@ type JobLimits struct {
 	Timeout       string `json:"timeout,omitempty"`
 }
 
-// JobIdentity is who a job is when it reaches out. IdentityType is AMLToken.
+// Identity types of a job.
+const (
+	IdentityAMLToken = "AMLToken"
+	IdentityManaged  = "Managed"
+	IdentityUser     = "UserIdentity"
+)
+
+// JobIdentity is who a job is when it reaches out. Managed is an identity of the job's compute, by any of its three ids, or else the first.
 type JobIdentity struct {
 	IdentityType string `json:"identityType"`
+	ClientID     string `json:"clientId,omitempty"`
+	ObjectID     string `json:"objectId,omitempty"`
+	ResourceID   string `json:"resourceId,omitempty"`
 }

@@ -50,9 +50,16 @@ func jobBody(j *spec.CommandJob) *ml.CommandJob {
 	}
 	b.Distribution = distributionBody(j.Distribution)
 	if j.Identity != nil {
-		b.Identity = &ml.JobIdentity{IdentityType: "AMLToken"}
+		b.Identity = identityOf(*j.Identity)
 	}
 	return b
+}
+
+func identityOf(i spec.Identity) *ml.JobIdentity {
+	if i.Type == "aml_token" {
+		return &ml.JobIdentity{IdentityType: ml.IdentityAMLToken}
+	}
+	return &ml.JobIdentity{IdentityType: ml.IdentityManaged, ClientID: i.ClientID, ObjectID: i.ObjectID, ResourceID: i.ResourceID}
 }
 
 func distributionBody(d *spec.Distribution) *ml.Distribution {

@@ -52,7 +52,7 @@ Its commands are shaped like the reference's: with "alias az=fairlead" they run 
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.login(), a.logout(), a.account(), a.configure(), a.version(), a.completion(root), a.group(), a.rest(), a.resource(),
-		a.connectedk8s(), a.aks(), a.k8sExtension(), a.ml(), a.monitor(),
+		a.connectedk8s(), a.aks(), a.k8sExtension(), a.ml(), a.monitor(), a.identity(), a.role(),
 	)
 	return root
 }

@@ -24,6 +24,8 @@ const (
 	apiKubernetes = "2024-01-01"
 	apiManaged    = "2024-09-01"
 	apiExtension  = "2023-05-01"
+	apiIdentity   = "2023-01-31"
+	apiRoles      = "2022-04-01"
 )
 
 // session is a logged-in connection to a control plane.

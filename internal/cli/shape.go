@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -83,15 +85,16 @@ func computeShape(r map[string]any) map[string]any {
 
 func identityShape(id map[string]any) map[string]any {
 	out := map[string]any{"type": snake(text(id, "type"))}
-	for from, to := range map[string]string{"principalId": "principal_id", "tenantId": "tenant_id"} {
+	for from, to := range map[string]string{"principalId": "principal_id", "tenantId": "tenant_id", "clientId": "client_id"} {
 		if v := text(id, from); v != "" {
 			out[to] = v
 		}
 	}
 	var users []any
-	for rid, v := range sub(id, "userAssignedIdentities") {
+	all := sub(id, "userAssignedIdentities")
+	for _, rid := range slices.Sorted(maps.Keys(all)) {
 		u := map[string]any{"resource_id": rid}
-		if m, ok := v.(map[string]any); ok {
+		if m, ok := all[rid].(map[string]any); ok {
 			u["principal_id"], u["client_id"] = m["principalId"], m["clientId"]
 		}
 		users = append(users, u)

@@ -44,6 +44,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
+	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -146,7 +147,7 @@ func openStore(ctx context.Context, cfg Config) (store.Store, error) {
 func (p *plane) wire(tenantID, ca string) error {
 	var err error
 	p.authz = authz.New(p.store)
-	p.issuer, err = issuer.New(issuer.Config{Dir: filepath.Join(p.cfg.DataDir, "token-keys"), PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Log: p.log})
+	p.issuer, err = issuer.New(issuer.Config{Dir: filepath.Join(p.cfg.DataDir, "token-keys"), PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Identities: identity.Tokens{Store: p.store}, Log: p.log})
 	if err != nil {
 		return fmt.Errorf("preparing token issuer: %w", err)
 	}

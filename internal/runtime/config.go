@@ -35,6 +35,8 @@ type Config struct {
 	PublicCAs []string
 	// Listen is the address of the file server; "" serves nothing.
 	Listen string
+	// IdentityListen is the address at which tokens of the job's managed identity are served, if it has one.
+	IdentityListen string
 
 	Rank, Attempt, NodeCount int
 	PodUID, PodIP            string
@@ -63,7 +65,7 @@ func FromEnvironment(environ []string) (Config, error) {
 		SpecPath: commonruntime.SpecPath, TokenPath: commonruntime.TokenPath, CAPath: commonruntime.CAPath,
 		CustomCAPath: commonruntime.CustomCAPath, PublicCAs: publicCAs,
 		LogKeyPath: commonruntime.LogKeyPath, WorkDir: commonruntime.WorkDir, ResultPath: commonruntime.ReasonPath,
-		Listen: fmt.Sprintf(":%d", commonruntime.LogPort), PodUID: env[podenv.PodUID], PodIP: env["POD_IP"], Hosts: env[podenv.Hosts], MountDir: env[podenv.Mounts],
+		Listen: fmt.Sprintf(":%d", commonruntime.LogPort), IdentityListen: commonruntime.IdentityAddress, PodUID: env[podenv.PodUID], PodIP: env["POD_IP"], Hosts: env[podenv.Hosts], MountDir: env[podenv.Mounts],
 		Environ: environ, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	hours, cache := 24, defaultMountCache>>20

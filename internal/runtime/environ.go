@@ -30,6 +30,7 @@ func commandEnviron(c Config, s commonruntime.JobSpec, p prepared, extra map[str
 		"AZUREML_CR_HT_CAP_outputs_PATH":        filepath.Join(c.codeDir(), "outputs"),
 		"AZUREML_CR_HT_CAP_logs_PATH":           filepath.Join(c.codeDir(), "logs"),
 	})
+	maps.Copy(env, p.identity)
 	if p.token != "" {
 		env["AZUREML_RUN_TOKEN"] = p.token
 		if expiry := tokenExpiry(p.token); expiry > 0 {

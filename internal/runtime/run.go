@@ -17,6 +17,7 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/runtime/blobclient"
+	"fairlead.dev/fairlead/internal/runtime/identity"
 )
 
 // errStopped is the cause when the pod was asked to end.
@@ -47,6 +48,8 @@ type run struct {
 	// newest and mounts are for what all attempts share.
 	newest *newest
 	mounts *mounter
+	// control reaches the control plane.
+	control *http.Client
 }
 
 func (r *run) do(ctx context.Context) commonruntime.Result {
@@ -95,6 +98,7 @@ func (r *run) open() error {
 		}
 		hc = httpClient(private)
 	}
+	r.control = hc
 	r.blobs, err = blobclient.New(blobclient.Config{
 		Base: r.spec.BlobBase, Datastores: r.spec.DatastoreBase, HTTP: hc, RetryFor: r.cfg.RetryFor, Token: r.cfg.readToken,
 		OnRetry: func(err error, wait time.Duration) {
@@ -192,6 +196,11 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 		_, _ = fmt.Fprintf(io.MultiWriter(logs[0], r.cfg.Stdout), "fairlead: %s\n", res.Message)
 		return res
 	}
+	stop, err := r.serveIdentity(&c)
+	if err != nil {
+		return failed(commonruntime.PhasePreparing, fail(CodeCommandNotStarted, err))
+	}
+	defer stop()
 	res := r.command(ctx, g, c, logs)
 	r.files.setPhase(commonruntime.PhaseFinalizing)
 	for _, l := range logs {
@@ -218,6 +227,7 @@ type prepared struct {
 	argv                   []string
 	inputs, outputs, trust map[string]string
 	token                  string
+	identity               map[string]string // variables that lead to tokens of the managed identity
 }
 
 // prepare fetches code and inputs side by side.
@@ -258,6 +268,20 @@ func (r *run) prepare(ctx context.Context) (prepared, error) {
 	}
 	r.log.Info("code and inputs are here", "inputs", len(p.inputs), "took", time.Since(start).Round(time.Millisecond))
 	return p, nil
+}
+
+// serveIdentity gives the command tokens of the job's managed identity, if it has one.
+func (r *run) serveIdentity(p *prepared) (stop func(), err error) {
+	if r.spec.Identity == nil {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", r.cfg.IdentityListen)
+	if err != nil {
+		return nil, fmt.Errorf("listening for those who ask for tokens of the managed identity: %w", err)
+	}
+	srv := identity.New(identity.Config{Identity: *r.spec.Identity, Assertion: r.cfg.readToken, HTTP: r.control, Log: r.log})
+	p.identity = srv.Environ(l.Addr().String())
+	return srv.Serve(l), nil
 }
 
 // command runs the user's processes and says how they ended.

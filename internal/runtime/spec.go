@@ -42,6 +42,8 @@ func checkSpec(s commonruntime.JobSpec) error {
 		return fmt.Errorf("artifacts %q is not below blobBase %q", s.Artifacts, s.BlobBase)
 	case s.TimeoutSeconds < 0:
 		return fmt.Errorf("timeoutSeconds is %d; it must be 0 (never) or more", s.TimeoutSeconds)
+	case s.Identity != nil && !httpURL(s.Identity.TokenURL):
+		return fmt.Errorf("identity.tokenUrl is %q, not an http or https URL", s.Identity.TokenURL)
 	case s.Code != "" && !httpURL(s.Code):
 		return fmt.Errorf("code is %q, not an http or https URL", s.Code)
 	}

@@ -72,9 +72,13 @@ var reference = []struct{ name, form, unset string }{
 	{name: "AZ_BATCH_HOST_LIST", unset: "of mpi jobs"},
 	{name: "AZ_BATCHAI_JOB_MASTER_NODE_IP", unset: "of mpi jobs"},
 	{name: "OMPI_COMM_WORLD_RANK", unset: "set by mpirun"},
-	{name: "AZUREML_OBO_ENABLED", unset: "there is no identity service in the pod"},
-	{name: "OBO_ENDPOINT", unset: "there is no identity service in the pod"},
-	{name: "MSI_ENDPOINT", unset: "there is no identity service in the pod"},
+	{name: "AZUREML_OBO_ENABLED", unset: "no job acts as its user"},
+	{name: "OBO_ENDPOINT", unset: "no job acts as its user"},
+	{name: "MSI_ENDPOINT", form: `http://127\.0\.0\.1:12342/token`},
+	{name: "MSI_SECRET", form: `[A-Z2-7]{26}`},
+	{name: "DEFAULT_IDENTITY_CLIENT_ID", form: `[0-9a-f-]{36}`},
+	{name: "IDENTITY_ENDPOINT", form: `http://127\.0\.0\.1:12342/token`},
+	{name: "IDENTITY_HEADER", form: `[A-Z2-7]{26}`},
 }
 
 func TestJob_SetsTheVariablesOfTheReference(t *testing.T) {

@@ -61,7 +61,8 @@ type Output struct{ Type, Path, Mode, Name, Version string }
 // Queue holds queue_settings.
 type Queue struct{ JobTier, Priority string }
 
-// Identity is how the job's own calls are authorised. Type is aml_token.
+// Identity is how the job's own calls are authorised. Type is aml_token, or managed for an identity of the compute: the one of any of the
+// three ids, or else the first.
 type Identity struct{ Type, ClientID, ObjectID, ResourceID string }
 
 var (
@@ -209,20 +210,22 @@ func (j *CommandJob) identity(d *decoder, n *yaml.Node, path string) {
 	j.Identity = &Identity{}
 	object(func() fields {
 		return fields{
-			"type":      choiceBut(&j.Identity.Type, noIdentities, "aml_token"),
+			"type":      choiceBut(&j.Identity.Type, noIdentities, "aml_token", "managed", "managed_identity"),
 			"client_id": text(&j.Identity.ClientID), "object_id": text(&j.Identity.ObjectID), "msi_resource_id": text(&j.Identity.ResourceID),
 			"resource_id": text(&j.Identity.ResourceID),
 		}
 	})(d, n, path)
 	if j.Identity.Type == "" && n.Kind == yaml.MappingNode && len(d.problems) == 0 {
-		d.fail(n, "%s.type: is required; give aml_token, or leave identity out", path)
+		d.fail(n, "%s.type: is required; give managed or aml_token, or leave identity out", path)
+	}
+	if id := j.Identity; id.Type == "aml_token" && id.ClientID+id.ObjectID+id.ResourceID != "" {
+		d.fail(n, "%s: client_id, object_id and msi_resource_id belong to managed, not aml_token", path)
 	}
 }
 
 // noIdentities are the reference's other identities.
-var noIdentities = map[string]string{"user_identity": otherIdentity, "managed": otherIdentity, "managed_identity": otherIdentity}
-
-const otherIdentity = "leave identity out, or give aml_token"
+var noIdentities = map[string]string{
+	"user_identity": "a job runs while its user is away, and no token of a user is kept; give managed, and give the compute's identity the roles that the job needs"}
 
 // check applies the rules that need more than one key.
 func (j *CommandJob) check(d *decoder, doc *Document) {

@@ -98,7 +98,7 @@ func (w *write) run(ctx context.Context) error {
 	id := w.canonicalID()
 	rec, op := w.record(id)
 	stripReadOnly(body)
-	p := &resource.Put{Tx: w.tx, ID: id, Principal: w.req.Principal, Old: w.old, Body: body, Record: &rec, Operation: op, Header: w.req.Header}
+	p := &resource.Put{Tx: w.tx, ID: id, Principal: w.req.Principal, Old: w.old, Body: body, Raw: w.req.Body, Record: &rec, Operation: op, Header: w.req.Header}
 	if w.t.Admit != nil {
 		if err := w.t.Admit(ctx, p); err != nil {
 			return err

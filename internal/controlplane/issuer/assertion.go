@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,23 +18,34 @@ import (
 // AssertionType is client_assertion_type of private_key_jwt.
 const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+var errNotSigned = errors.New("the assertion is not a JSON web token signed with RS256 or PS256")
+
 // parsedAssertion is a client assertion whose signature has not been checked.
 type parsedAssertion struct {
 	token    *jwt.JSONWebToken
 	clientID string
+	// own is set for a token of this issuer: it shows who asks, for somebody else.
+	own bool
 }
 
-func parseAssertion(s string) (parsedAssertion, error) {
+// parseAssertion reads an assertion; issuer is whose tokens are accepted as such.
+func parseAssertion(s, issuer string) (parsedAssertion, error) {
 	if len(s) > 16<<10 {
 		return parsedAssertion{}, fmt.Errorf("the assertion is longer than 16 KiB")
 	}
-	tok, err := jwt.ParseSigned(s, []jose.SignatureAlgorithm{jose.RS256, jose.PS256})
+	tok, err := jwt.ParseSigned(s, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
 	if err != nil {
-		return parsedAssertion{}, fmt.Errorf("the assertion is not a JSON web token signed with RS256 or PS256")
+		return parsedAssertion{}, errNotSigned
 	}
 	var c jwt.Claims
 	if err := tok.UnsafeClaimsWithoutVerification(&c); err != nil {
 		return parsedAssertion{}, fmt.Errorf("the assertion's claims are not JSON")
+	}
+	if c.Issuer == issuer {
+		return parsedAssertion{own: true}, nil
+	}
+	if tok.Headers[0].Algorithm == string(jose.ES256) {
+		return parsedAssertion{}, errNotSigned
 	}
 	if c.Subject == "" || c.Subject != c.Issuer {
 		return parsedAssertion{}, fmt.Errorf("the assertion's sub and iss must both be the client id")

@@ -171,7 +171,7 @@ func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthEr
 			return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 7000216, "'client_assertion_type' is '%s'; it must be '%s'.", t, AssertionType)
 		}
 		var err error
-		if parsed, err = parseAssertion(assertion); err != nil {
+		if parsed, err = parseAssertion(assertion, is.Name()); err != nil {
 			return Claims{}, 0, invalidClient(50027, "Invalid client assertion: %s.", err)
 		}
 		if id == "" {
@@ -180,6 +180,9 @@ func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthEr
 	}
 	if id == "" {
 		return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.")
+	}
+	if parsed.own {
+		return is.byRun(r.Context(), id, assertion)
 	}
 	c, ttl, oe := is.prove(r, id, secret, parsed)
 	if oe != nil {

@@ -3,6 +3,7 @@
 //	POST /{tenant}/oauth2/v2.0/token   grant_type=client_credentials
 //	  client_id + client_secret (form or Basic)        service principals
 //	  client_id + client_assertion (private_key_jwt)   agents (client_id is the cluster's resource id), service principals with a key
+//	  client_id + client_assertion (a run's token)     the managed identity of that client id, which the run's compute has
 //
 // Tokens are JSON web tokens for one audience, the control plane's public URL: RS256, those of runs ES256.
 package issuer
@@ -16,13 +17,15 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
 // Lifetimes of tokens and of what proves the right to one.
 const (
-	UserTTL  = time.Hour
-	AgentTTL = 4 * time.Hour
+	UserTTL     = time.Hour
+	IdentityTTL = time.Hour
+	AgentTTL    = 4 * time.Hour
 	// MaxAssertion is how far in the future a client assertion may expire.
 	MaxAssertion = 10 * time.Minute
 	// Leeway is the difference of clocks that is forgiven.
@@ -51,7 +54,20 @@ type Agent struct {
 // KeyLookup finds the agent of a client id that is a resource id. It returns store.ErrNotFound for a client that is not known, ErrExpired for a key that has ended.
 type KeyLookup func(ctx context.Context, clientID string) (Agent, error)
 
-// Config is what an issuer needs. All fields are required but Now and Log.
+// Identities knows managed identities.
+type Identities interface {
+	// Claims is who a token speaks for that a run asks for by the client id of an identity. The error is a *NoIdentity when the run may not.
+	Claims(ctx context.Context, run resource.Principal, clientID string) (Claims, error)
+	// Held reports whether the resource that a token of an identity was issued for still has the identity.
+	Held(ctx context.Context, p resource.Principal) (bool, error)
+}
+
+// NoIdentity refuses a run the tokens of an identity; Reason is told to it.
+type NoIdentity struct{ Reason string }
+
+func (e *NoIdentity) Error() string { return e.Reason }
+
+// Config is what an issuer needs. All fields are required but Identities, Now and Log.
 type Config struct {
 	// Dir holds the signing keys, one <kid>.pem each (mode 0600); the newest signs, all verify.
 	Dir string
@@ -60,8 +76,10 @@ type Config struct {
 	TenantID  string
 	Store     store.Store
 	Agents    KeyLookup
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Identities is asked for managed identities; nil knows none.
+	Identities Identities
+	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 // Issuer issues and verifies tokens.

@@ -594,6 +594,6 @@ func FuzzVerify(f *testing.F) {
 				t.Errorf("%q is %+v", tok, p)
 			}
 		}
-		_, _ = parseAssertion(tok)
+		_, _ = parseAssertion(tok, is.Name())
 	})
 }

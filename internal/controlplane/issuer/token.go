@@ -31,9 +31,9 @@ type Claims struct {
 	// Kind is one of the Kind constants.
 	Kind string
 	// Scope is the lower-case key of the cluster (Agent, Extension), the job (Run) or the deployment (Deployment) that the token is limited
-	// to; "" otherwise.
+	// to, or of the resource that has the identity (ManagedIdentity); "" otherwise.
 	Scope string
-	// ScopeSeq is the Seq of the cluster's record (Agent, Extension); 0 otherwise.
+	// ScopeSeq is the Seq of the record of Scope (Agent, Extension, ManagedIdentity); 0 otherwise.
 	ScopeSeq int64
 	// Audience is who shall take the token; "" is this control plane, which takes no other.
 	Audience string
@@ -72,9 +72,21 @@ func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string,
 	return tok, nil
 }
 
-// Verify checks a token's signature, issuer, audience and times, and returns who it speaks for. The error wraps ErrExpired or
-// ErrInvalid and says what is wrong without repeating the token.
-func (is *Issuer) Verify(_ context.Context, token string) (resource.Principal, error) {
+// Verify checks a token's signature, issuer, audience and times, and returns who it speaks for; a managed identity's is good only while
+// the resource that it was issued for has the identity. The error wraps ErrExpired or ErrInvalid and says what is wrong without repeating
+// the token.
+func (is *Issuer) Verify(ctx context.Context, token string) (resource.Principal, error) {
+	p, err := is.signed(token)
+	if err == nil && p.Kind == KindManagedIdentity {
+		err = is.held(ctx, p)
+	}
+	if err != nil {
+		return resource.Principal{}, err
+	}
+	return p, nil
+}
+
+func (is *Issuer) signed(token string) (resource.Principal, error) {
 	if len(token) > 16<<10 {
 		return resource.Principal{}, fmt.Errorf("%w: longer than 16 KiB", ErrInvalid)
 	}

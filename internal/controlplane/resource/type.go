@@ -72,6 +72,8 @@ type Put struct {
 	Old *store.Record
 	// Body is the decoded request body (already merged for PATCH); Admit edits it. Unknown fields are kept.
 	Body map[string]any
+	// Raw is the request's body as it was sent, whose objects have an order.
+	Raw json.RawMessage
 	// Record is what will be written; Admit may set Internal, Secret and Archived. Body is marshalled into it afterwards.
 	Record *store.Record
 	// Operation is the operation a reconciler will finish (Async types); nil otherwise.
@@ -98,9 +100,10 @@ type Removal struct {
 type Principal struct {
 	// ID is the object id; Name what systemData shows; Kind is User, ServicePrincipal, Agent, Run, Deployment or ManagedIdentity.
 	ID, Name, Kind string
-	// Scope limits Agent (its cluster's key), Run (its job's key) and Deployment (its own); "" otherwise.
+	// Scope limits Agent (its cluster's key), Run (its job's key) and Deployment (its own), and is the key of the resource that has the
+	// identity of a ManagedIdentity; "" otherwise.
 	Scope string
-	// ScopeSeq is the Seq of the cluster's record that an Agent's or Extension's token was issued for: a cluster of the same
+	// ScopeSeq is the Seq of the record of Scope that an Agent's, Extension's or ManagedIdentity's token was issued for: one of the same
 	// name that is made later has another. 0 otherwise.
 	ScopeSeq int64
 	// Expires is when the token stops being accepted; what outlives a request ends then. Zero when there is no token.

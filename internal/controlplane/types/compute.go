@@ -55,7 +55,11 @@ func admitCompute(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := linked(ctx, d, p, clusterWrite(c.ResourceID), c.ResourceID); err != nil {
 		return err
 	}
-	if err := computeIdentity(ctx, d, p); err != nil {
+	order, err := managedIdentities(ctx, d, p)
+	if err != nil {
+		return err
+	}
+	if p.Record.Internal, err = order.Encode(); err != nil {
 		return err
 	}
 	now := arm.FormatTime(d.Clock())
@@ -138,47 +142,6 @@ func linked(ctx context.Context, d Deps, p *resource.Put, action, id string) err
 		name, p.Principal.ID, p.ID.Type(), p.ID, action, id)
 }
 
-// computeIdentity checks that user-assigned identities exist and shows their principals.
-func computeIdentity(ctx context.Context, d Deps, p *resource.Put) error {
-	if err := systemIdentity(d, p, false); err != nil || p.Body["identity"] == nil {
-		return err
-	}
-	identity, err := object(p.Body, "identity")
-	if err != nil {
-		return err
-	}
-	typ, _ := identity["type"].(string)
-	uais, err := object(identity, "userAssignedIdentities")
-	if err != nil {
-		return arm.Invalid("identity.userAssignedIdentities", "identity.userAssignedIdentities must be an object of resource ids.")
-	}
-	if !strings.Contains(typ, "UserAssigned") {
-		delete(identity, "userAssignedIdentities")
-		return nil
-	}
-	if len(uais) == 0 {
-		return arm.Invalid("identity.userAssignedIdentities", "identity.type is %q, but identity.userAssignedIdentities names none; give {\"<resource id>\": {}}.", typ)
-	}
-	for id := range uais {
-		parsed, err := arm.ParseID(id)
-		if err != nil {
-			return arm.Invalid("identity.userAssignedIdentities", "identity.userAssignedIdentities: %v.", err)
-		}
-		if err := linked(ctx, d, p, "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", parsed.String()); err != nil {
-			return err
-		}
-		rec, err := p.Tx.Get(ctx, parsed.Key())
-		if errors.Is(err, store.ErrNotFound) {
-			return arm.Invalid("identity.userAssignedIdentities", "Identity %q does not exist; create it first.", id)
-		}
-		if err != nil {
-			return fmt.Errorf("reading identity %s: %w", id, err)
-		}
-		uais[id] = map[string]any{"principalId": field(rec, "principalId"), "clientId": field(rec, "clientId")}
-	}
-	return nil
-}
-
 // removeCompute detaches: nothing in the cluster belongs to a compute but the jobs that run on it.
 func removeCompute(ctx context.Context, d *resource.Removal) (bool, error) {
 	if strings.EqualFold(d.Query["underlyingResourceAction"], "Delete") {
@@ -212,6 +175,9 @@ func removeCompute(ctx context.Context, d *resource.Removal) (bool, error) {
 
 // showCompute lists the instance types that the cluster has now.
 func showCompute(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error {
+	if err := showIdentities(rec, body); err != nil {
+		return err
+	}
 	props, err := object(body, "properties")
 	if err != nil {
 		return err

@@ -182,10 +182,18 @@ func checkIdentity(j *machinelearning.CommandJob) error {
 		j.Identity = nil
 		return nil
 	}
-	if !strings.EqualFold(j.Identity.IdentityType, "AMLToken") {
-		return arm.Invalid("properties.identity.identityType", "properties.identity.identityType is %q, which is not available in this release; leave identity out or give AMLToken.", j.Identity.IdentityType)
+	const at = "properties.identity.identityType"
+	var err error
+	if j.Identity.IdentityType, err = enum(at, j.Identity.IdentityType, machinelearning.IdentityAMLToken, machinelearning.IdentityManaged, machinelearning.IdentityUser); err != nil {
+		return err
 	}
-	j.Identity.IdentityType = "AMLToken"
+	switch j.Identity.IdentityType {
+	case machinelearning.IdentityUser:
+		return arm.Invalid(at, "%s is %s: a job runs while its user is away, and no token of a user is kept. Give %s, and give the compute's identity the roles that the job needs.",
+			at, machinelearning.IdentityUser, machinelearning.IdentityManaged)
+	case machinelearning.IdentityAMLToken:
+		j.Identity = &machinelearning.JobIdentity{IdentityType: machinelearning.IdentityAMLToken}
+	}
 	return nil
 }
 

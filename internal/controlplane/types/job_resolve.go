@@ -36,13 +36,14 @@ func (d Deps) resolveJob(ctx context.Context, r store.Reader, id arm.ID, j *mach
 	if err != nil {
 		return st, err
 	}
+	speaksAs := st.Spec.Identity
 	run, acct := id.Name(), StorageAccountOf(wsRec)
 	folder, err := runFolder(ctx, r, acct, run, &st)
 	if err != nil {
 		return st, err
 	}
 	st.Spec = commonruntime.JobSpec{Version: commonruntime.Version, Name: run, Command: trimPlaceholders(j.Command),
-		Artifacts: d.Blobs.URL(acct, ArtifactContainer, ArtifactsPath(folder)), BlobBase: d.PublicURL + "/blob/"}
+		Artifacts: d.Blobs.URL(acct, ArtifactContainer, ArtifactsPath(folder)), BlobBase: d.PublicURL + "/blob/", Identity: speaksAs}
 	env, err := d.findAsset(ctx, r, ws, "properties.environmentId", j.EnvironmentID, "environments")
 	if err != nil {
 		return st, err
@@ -159,6 +160,9 @@ func (d Deps) resolveCompute(ctx context.Context, r store.Reader, ws arm.ID, j *
 	}
 	j.ComputeID = rec.ID
 	st := runstate.State{Compute: rec.Key, Cluster: cluster, Namespace: c.Properties.Namespace}
+	if err := d.resolveIdentity(ctx, r, rec, j.Identity, &st); err != nil {
+		return st, err
+	}
 	facts, err := clusterstate.Features(ctx, r, cluster)
 	if err == nil && facts.Exists && (j.Resources.InstanceType != "" || c.Properties.DefaultInstanceType != "") {
 		facts.Nodes, facts.NodesAt, err = clusterstate.Nodes(ctx, r, cluster)

@@ -63,7 +63,7 @@ func (d Deps) admitDeployment(ctx context.Context, p *resource.Put) error {
 			return err
 		}
 	}
-	if err := computeIdentity(ctx, d, p); err != nil {
+	if st.Order, err = managedIdentities(ctx, d, p); err != nil {
 		return err
 	}
 	if s, _ := p.Body["location"].(string); s == "" {

@@ -80,7 +80,7 @@ func (d Deps) admitEndpoint(ctx context.Context, p *resource.Put) error {
 	if err := checkTraffic(ctx, p.Tx, p.ID, &e); err != nil {
 		return err
 	}
-	if err := computeIdentity(ctx, d, p); err != nil {
+	if st.Order, err = managedIdentities(ctx, d, p); err != nil {
 		return err
 	}
 	if s, _ := p.Body["location"].(string); s == "" {

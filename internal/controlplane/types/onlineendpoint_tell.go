@@ -96,6 +96,9 @@ func lowered(shares map[string]int) map[string]int32 {
 
 // showEndpoint adds the addresses, from where the cluster's router is now.
 func showEndpoint(ctx context.Context, r store.Reader, rec store.Record, body map[string]any) error {
+	if err := showIdentities(rec, body); err != nil {
+		return err
+	}
 	props, err := object(body, "properties")
 	if err != nil {
 		return err

@@ -39,6 +39,9 @@ type State struct {
 	Compute   string `json:"compute"`
 	Cluster   string `json:"cluster"`
 	Namespace string `json:"namespace"`
+	// Identity is the principal of the compute that the run speaks as, and ComputeSeq the Seq of the compute's record then; "" when it has none.
+	Identity   string `json:"identity,omitempty"`
+	ComputeSeq int64  `json:"computeSeq,omitempty"`
 	// JobID is set once the cluster has been told of the job.
 	JobID string `json:"jobId,omitempty"`
 	// TokenAt is when the job's run token was issued.

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 )
 
 // Full types, lower case.
@@ -30,6 +31,7 @@ type Place struct {
 // Endpoint is the Internal of an endpoint's record.
 type Endpoint struct {
 	Place
+	identity.Order
 	// Audience is what its tokens are for: random, so that those of a deleted endpoint are not for one of the same name.
 	Audience string `json:"audience"`
 	// Revision is that of what the cluster was told last.
@@ -39,6 +41,7 @@ type Endpoint struct {
 // Deployment is the Internal of a deployment's record.
 type Deployment struct {
 	Place
+	identity.Order
 	// ID is the object id of its token.
 	ID string `json:"id"`
 	// Spec is what the cluster is told but for the addresses, which are looked at when it is.
