@@ -24,10 +24,11 @@ test: build cluster ## All tests, with the set-up they need (root: the local clu
 unit: ## Tests that need neither root nor the local cluster
 	go test -shuffle=on ./...
 
+# Left out: tests with more goroutines than the race detector takes (8,128).
 race: ## Tests of the packages with concurrency under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
+	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -skip 'TestScaleFromZero|TestIdleConnections' ./internal/controlplane/... ./internal/link/... ./internal/runtime/... \
 	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training ./internal/cluster/inference \
-	  ./internal/cluster/csi ./internal/cluster/hostdevice
+	  ./internal/cluster/csi ./internal/cluster/hostdevice ./internal/router/...
 
 conformance: ## Other people's clients against a control plane of this tree (installs them once, from their package indexes)
 	scripts/conformance

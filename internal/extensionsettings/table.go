@@ -80,6 +80,8 @@ var Table = []Setting{
 	{Name: "nvidiaDevicePlugin.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "nvidiaDevicePlugin.resources", Help: resourcesHelp},
 	{Name: "dcgmExporter.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "dcgmExporter.resources", Help: resourcesHelp},
 	{Name: "selinuxPolicy.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "selinuxPolicy.resources", Help: resourcesHelp},
+	{Name: "scoringFe.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "scoringFe.resources", Help: resourcesHelp},
+	{Name: "corsOrigins", From: Own, Kind: text, Chart: "corsOrigins", Help: "Web origins that may call endpoints from a browser, separated by commas, or *; none by default."},
 	{Name: "image.*", From: Own, Kind: image, Below: &word, Chart: "image", Help: "Another image for a part of the extension: image.agent, image.runtime and so on."},
 
 	// What the reference's pages on troubleshooting name.

@@ -210,7 +210,7 @@ func (o Options) locate(c *Config) error {
 		for _, n := range component.Names() {
 			stamped = append(stamped, set.Path(n))
 		}
-		for _, n := range []string{"fairlead-agent", "fairlead-runtime"} {
+		for _, n := range []string{"fairlead-agent", "fairlead-router", "fairlead-runtime"} {
 			stamped = append(stamped, filepath.Join(o.BinDir, n))
 		}
 	}

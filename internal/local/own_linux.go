@@ -14,7 +14,7 @@ import (
 )
 
 // own are the images of Fairlead's own programs as they are built now, by the names that manifests use; empty if not built.
-type own struct{ agent, runtime string }
+type own struct{ agent, router, runtime string }
 
 func ownAmong(archives []image.Archive) own {
 	var o own
@@ -23,6 +23,8 @@ func ownAmong(archives []image.Archive) own {
 		switch {
 		case release.IsOf(name, release.AgentRepository):
 			o.agent = name
+		case release.IsOf(name, release.RouterRepository):
+			o.router = name
 		case release.IsOf(name, release.RuntimeRepository):
 			o.runtime = name
 		}
@@ -33,7 +35,7 @@ func ownAmong(archives []image.Archive) own {
 // configMap is where `connectedk8s connect` and the upgrade of an agent look for the images to use.
 func (o own) configMap() []byte {
 	text := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: %s}\ndata:\n", release.ImagesConfigMap, release.ImagesNamespace)
-	for _, line := range [][2]string{{release.AgentKey, o.agent}, {release.RuntimeKey, o.runtime}} {
+	for _, line := range [][2]string{{release.AgentKey, o.agent}, {release.RouterKey, o.router}, {release.RuntimeKey, o.runtime}} {
 		if line[1] != "" {
 			text += fmt.Sprintf("  %s: %q\n", line[0], line[1])
 		}
@@ -92,8 +94,8 @@ func (r *runner) dropUnused(ctx context.Context, i int, now own) error {
 	var old []string
 	for ref := range present {
 		name, hub := strings.CutPrefix(ref, "docker.io/")
-		ours := release.IsOf(name, release.AgentRepository) || release.IsOf(name, release.RuntimeRepository)
-		if hub && ours && name != now.agent && name != now.runtime {
+		ours := release.IsOf(name, release.AgentRepository) || release.IsOf(name, release.RouterRepository) || release.IsOf(name, release.RuntimeRepository)
+		if hub && ours && name != now.agent && name != now.router && name != now.runtime {
 			old = append(old, ref)
 		}
 	}

@@ -14,6 +14,7 @@ var Version string
 // Repositories of Fairlead's own images. Kubernetes reads fairlead/agent as docker.io/fairlead/agent.
 const (
 	AgentRepository   = "fairlead/agent"
+	RouterRepository  = "fairlead/router"
 	RuntimeRepository = "fairlead/runtime"
 )
 
@@ -22,11 +23,15 @@ const (
 	ImagesNamespace = "kube-public"
 	ImagesConfigMap = "fairlead-images"
 	AgentKey        = "agent"
+	RouterKey       = "router"
 	RuntimeKey      = "runtime"
 )
 
 // AgentImage is the image of the agent and of the extension's components that goes with this build.
 func AgentImage() string { return AgentRepository + ":" + tag() }
+
+// RouterImage is the image of the inference router that goes with this build.
+func RouterImage() string { return RouterRepository + ":" + tag() }
 
 // RuntimeImage is the image that brings fairlead-runtime into jobs' pods that goes with this build.
 func RuntimeImage() string { return RuntimeRepository + ":" + tag() }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ type Config struct {
 	HTTPAddr, HTTPSAddr string
 	// InternalAddr answers the cluster's own parts.
 	InternalAddr string
+	// Self is the router's own internal address as others know it, and Namespace that of its Service; without Self it is alone.
+	Self, Namespace string
 	// TLSDir has cert.pem and key.pem.
 	TLSDir string
 	// MaxBody is the largest body of a request, in bytes.
@@ -50,6 +53,14 @@ func (c *Config) Bind(fs *flag.FlagSet) {
 	})
 	fs.DurationVar(&c.Grace, "grace", 5*time.Second, "how long requests are taken after the signal to stop")
 	fs.DurationVar(&c.Drain, "drain", 5*time.Minute, "how long what is in flight has to finish")
+	fs.Func("peers", "namespace of the other routers; POD_IP is this one's address among them", func(namespace string) error {
+		ip := os.Getenv("POD_IP")
+		if ip == "" {
+			return errors.New("POD_IP is not set; give it the pod's address (fieldRef status.podIP)")
+		}
+		c.Namespace, c.Self = namespace, net.JoinHostPort(ip, itoa(routerload.Port))
+		return nil
+	})
 	c.AccessLog = os.Stdout
 	fs.BoolFunc("no-access-log", "write no line for each request", func(string) error { c.AccessLog = nil; return nil })
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fairlead.dev/fairlead/api/routerload"
+	"fairlead.dev/fairlead/internal/router/gate"
+	"fairlead.dev/fairlead/internal/router/peers"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -26,6 +28,12 @@ func (r *Router) inside() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.meter.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("POST "+peers.LendPath, peers.Lend(func(deployment string) *gate.Gate {
+		if d := r.table.Load().Deployment(deployment); d != nil {
+			return d.Gate
+		}
+		return nil
+	}))
 	mux.HandleFunc("GET "+routerload.Path, func(w http.ResponseWriter, req *http.Request) {
 		asker, _, err := net.SplitHostPort(req.RemoteAddr)
 		if err != nil {

@@ -2,7 +2,7 @@
 // of deployments. What it needs to know it reads from the API server and keeps in memory; while it serves it asks nobody.
 //
 //	:8080 HTTP, :8443 HTTPS   scoring (front)
-//	:9001 inside the cluster  /load for the operator, /metrics, /healthz, /readyz
+//	:9001 inside the cluster  /load for the operator, /lend for other routers (peers), /metrics, /healthz, /readyz
 package router
 
 import (
@@ -12,13 +12,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/api/routerload"
 	"fairlead.dev/fairlead/internal/router/front"
+	"fairlead.dev/fairlead/internal/router/peers"
 	"fairlead.dev/fairlead/internal/router/table"
 	"fairlead.dev/fairlead/internal/router/watch"
 )
@@ -28,7 +33,10 @@ type Router struct {
 	cfg      Config
 	log      *slog.Logger
 	table    atomic.Pointer[table.Table]
+	building sync.Mutex
 	builder  table.Builder
+	objects  table.Objects
+	peers    *peers.Peers // nil for a router that is alone
 	front    *front.Front
 	meter    *front.Meter
 	access   *front.AccessLog
@@ -58,6 +66,10 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 		r.close()
 		return nil, err
 	}
+	if cfg.Self != "" {
+		r.peers = peers.New(cfg.Self, r.rebuild)
+		r.builder.Share = r.peers
+	}
 	return r, nil
 }
 
@@ -76,7 +88,9 @@ func (r *Router) listen() error {
 			return err
 		}
 	}
-	r.internal = &http.Server{Handler: r.inside(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	r.internal = &http.Server{Handler: r.inside(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 10000}}
+	r.internal.Protocols.SetHTTP1(true)
+	r.internal.Protocols.SetUnencryptedHTTP2(true)
 	listener, err := net.Listen("tcp", r.cfg.InternalAddr)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", r.cfg.InternalAddr, err)
@@ -103,8 +117,37 @@ func (r *Router) close() {
 
 // Follow makes the route table of what is in the cluster.
 func (r *Router) Follow(o table.Objects) {
-	r.table.Store(r.builder.Build(o))
+	r.building.Lock()
+	r.objects = o
+	r.building.Unlock()
+	if r.peers != nil {
+		r.peers.Set(routersIn(o.Slices, r.cfg.Namespace))
+	}
+	r.rebuild()
 	r.ready.Store(true)
+}
+
+// rebuild makes the table again, of the same objects, when the routers that live have changed.
+func (r *Router) rebuild() {
+	r.building.Lock()
+	defer r.building.Unlock()
+	r.table.Store(r.builder.Build(r.objects))
+}
+
+// routersIn are the internal addresses of the routers that are ready.
+func routersIn(all []*discoveryv1.EndpointSlice, namespace string) []string {
+	var out []string
+	for _, s := range all {
+		if s.Namespace != namespace || s.Labels[discoveryv1.LabelServiceName] != v1alpha1.RouterService {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			if len(e.Addresses) > 0 && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
+				out = append(out, net.JoinHostPort(e.Addresses[0], itoa(routerload.Port)))
+			}
+		}
+	}
+	return out
 }
 
 // Run serves until ctx ends, then lets what is in flight finish, for at most Config.Drain. With kube it follows that cluster.
@@ -115,6 +158,9 @@ func (r *Router) Run(ctx context.Context, kube *rest.Config) error {
 	group, serving := errgroup.WithContext(serving)
 	if kube != nil {
 		group.Go(func() error { return ignoreEnd(watch.Run(serving, kube, r.Follow)) })
+	}
+	if r.peers != nil {
+		group.Go(func() error { return ignoreEnd(r.peers.Run(serving)) })
 	}
 	if r.cert != nil {
 		group.Go(func() error { return ignoreEnd(r.cert.follow(serving)) })

@@ -96,6 +96,11 @@
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [create]}
 {{- end }}
 
+{{- define "azureml.routerRules" -}}
+- {apiGroups: [amlarc.azureml.com], resources: [onlineendpoints, onlinedeployments], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+{{- end }}
+
 {{- define "azureml.inferenceOperatorRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [onlinedeployments, instancetypes], verbs: [get, list, watch]}
 - {apiGroups: [amlarc.azureml.com], resources: [onlinedeployments/status], verbs: [get, update, patch]}

@@ -46,8 +46,8 @@ type Config struct {
 	PrivateKeyPEM               []byte
 	// Namespace is the agent's own; empty means azure-arc.
 	Namespace string
-	// AgentImage, RuntimeImage, PullPolicy and PullSecret are given to extensions' charts.
-	AgentImage, RuntimeImage, PullPolicy, PullSecret string
+	// AgentImage, RouterImage, RuntimeImage, PullPolicy and PullSecret are given to extensions' charts.
+	AgentImage, RouterImage, RuntimeImage, PullPolicy, PullSecret string
 	// SkipRange and ProxyCert, the PEM of the proxy's CA, are passed to extensions with the proxy of the agent's own environment.
 	SkipRange string
 	ProxyCert []byte
@@ -63,7 +63,8 @@ type Config struct {
 func ReadConfig(dir, keyFile string) (Config, error) {
 	c := Config{
 		Namespace: os.Getenv("POD_NAMESPACE"), AgentImage: os.Getenv("FAIRLEAD_AGENT_IMAGE"), RuntimeImage: os.Getenv("FAIRLEAD_RUNTIME_IMAGE"),
-		PullPolicy: os.Getenv("FAIRLEAD_PULL_POLICY"), PullSecret: os.Getenv("FAIRLEAD_PULL_SECRET"), SkipRange: os.Getenv("FAIRLEAD_SKIP_RANGE"),
+		RouterImage: os.Getenv("FAIRLEAD_ROUTER_IMAGE"),
+		PullPolicy:  os.Getenv("FAIRLEAD_PULL_POLICY"), PullSecret: os.Getenv("FAIRLEAD_PULL_SECRET"), SkipRange: os.Getenv("FAIRLEAD_SKIP_RANGE"),
 		ConnectAccount: os.Getenv("FAIRLEAD_CONNECT_ACCOUNT"),
 	}
 	if text := os.Getenv("FAIRLEAD_EXTENSION_TIMEOUT"); text != "" {
@@ -185,7 +186,7 @@ func newManager(cfg Config, kube kubernetes.Interface, issuer *Issuer, broker *B
 func chartValues(cfg Config, env func(string) string) map[string]any {
 	image := map[string]any{}
 	for key, value := range map[string]string{
-		"agent": cfg.AgentImage, "runtime": cfg.RuntimeImage, "pullPolicy": cfg.PullPolicy, "pullSecret": cfg.PullSecret,
+		"agent": cfg.AgentImage, "router": cfg.RouterImage, "runtime": cfg.RuntimeImage, "pullPolicy": cfg.PullPolicy, "pullSecret": cfg.PullSecret,
 	} {
 		if value != "" {
 			image[key] = value

@@ -226,6 +226,7 @@ func (o Options) values(last *helm.Release, given images) map[string]any {
 	}
 	want := images{
 		Agent:      cmp.Or(o.AgentImage, old.Agent, given.Agent, release.AgentImage()),
+		Router:     cmp.Or(old.Router, given.Router, release.RouterImage()),
 		Runtime:    cmp.Or(o.RuntimeImage, old.Runtime, given.Runtime, release.RuntimeImage()),
 		PullSecret: cmp.Or(o.PullSecret, old.PullSecret),
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // images is what the agent's chart is told of images; an empty field says nothing.
-type images struct{ Agent, Runtime, PullSecret string }
+type images struct{ Agent, Router, Runtime, PullSecret string }
 
 // imagesOf reads them from a release's values.
 func imagesOf(values map[string]any) images {
@@ -24,7 +24,7 @@ func imagesOf(values map[string]any) images {
 		s, _ := image[key].(string)
 		return s
 	}
-	return images{Agent: text("agent"), Runtime: text("runtime"), PullSecret: text("pullSecret")}
+	return images{Agent: text("agent"), Router: text("router"), Runtime: text("runtime"), PullSecret: text("pullSecret")}
 }
 
 // copied is never nil.
@@ -39,7 +39,7 @@ func (i images) over(values map[string]any) map[string]any {
 	values = copied(values)
 	image, _ := values["image"].(map[string]any)
 	image = copied(image)
-	for key, value := range map[string]string{"agent": i.Agent, "runtime": i.Runtime, "pullSecret": i.PullSecret} {
+	for key, value := range map[string]string{"agent": i.Agent, "router": i.Router, "runtime": i.Runtime, "pullSecret": i.PullSecret} {
 		if value != "" {
 			image[key] = value
 		}
@@ -57,7 +57,7 @@ func clusterImages(ctx context.Context, kube kubernetes.Interface) (images, erro
 	if err != nil {
 		return images{}, fmt.Errorf("reading ConfigMap %s/%s: %w", release.ImagesNamespace, release.ImagesConfigMap, err)
 	}
-	return images{Agent: cm.Data[release.AgentKey], Runtime: cm.Data[release.RuntimeKey]}, nil
+	return images{Agent: cm.Data[release.AgentKey], Router: cm.Data[release.RouterKey], Runtime: cm.Data[release.RuntimeKey]}, nil
 }
 
 // FollowImages upgrades the agent to the images that its cluster was given since, and nothing else of it; the agent brings them to
@@ -83,7 +83,7 @@ func FollowImages(ctx context.Context, o Options) error {
 	if want == now {
 		return nil
 	}
-	o.Progress(fmt.Sprintf("Images of this build: %s, %s", want.Agent, want.Runtime))
+	o.Progress(fmt.Sprintf("Images of this build: %s, %s, %s", want.Agent, want.Router, want.Runtime))
 	return o.deploy(ctx, kube, client, last, want.over(last.Values))
 }
 
@@ -91,6 +91,9 @@ func FollowImages(ctx context.Context, o Options) error {
 func following(now, given images) images {
 	if given.Agent != "" && (now.Agent == "" || release.IsOf(now.Agent, release.AgentRepository)) {
 		now.Agent = given.Agent
+	}
+	if given.Router != "" && (now.Router == "" || release.IsOf(now.Router, release.RouterRepository)) {
+		now.Router = given.Router
 	}
 	if given.Runtime != "" && (now.Runtime == "" || release.IsOf(now.Runtime, release.RuntimeRepository)) {
 		now.Runtime = given.Runtime

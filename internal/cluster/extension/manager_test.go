@@ -205,7 +205,7 @@ func (h *harness) start() (*Manager, func()) {
 	m := New(Config{
 		Kube: h.kube, Metadata: metadata.NewForConfigOrDie(h.config), Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
 		Charts: map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
-		Values: map[string]any{"image": map[string]any{"agent": h.image, "runtime": "fairlead/runtime:1"}},
+		Values: map[string]any{"image": map[string]any{"agent": h.image, "router": "fairlead/router:1", "runtime": "fairlead/runtime:1"}},
 		Prepare: func(ctx context.Context, namespace string) error {
 			_, err := h.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 			if apierrors.IsAlreadyExists(err) {

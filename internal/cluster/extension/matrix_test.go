@@ -112,7 +112,7 @@ func combinations() []combination {
 // rendered goes the way of an installation: settings become values, the preflight changes some of them, the chart is rendered.
 func rendered(t *testing.T, chart *helm.Chart, s extensionsettings.Settings, f preflight.Facts) (manifests string, effective map[string]string, findings []preflight.Finding) {
 	t.Helper()
-	given, err := values(map[string]any{"image": map[string]any{"agent": "a:1", "runtime": "r:1"}}, s.Plain, s.Protected)
+	given, err := values(map[string]any{"image": map[string]any{"agent": "a:1", "router": "f:1", "runtime": "r:1"}}, s.Plain, s.Protected)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 // Kubernetes, which replaces pods only when an image's name changes.
 const (
 	AgentRepository   = "docker.io/" + release.AgentRepository
+	RouterRepository  = "docker.io/" + release.RouterRepository
 	RuntimeRepository = "docker.io/" + release.RuntimeRepository
 )
 
@@ -48,7 +49,7 @@ func Upstream(set component.Set) []Spec {
 // Own are the images of Fairlead's programs that are in binDir; those that are not built are left out.
 func Own(binDir string) []Spec {
 	var specs []Spec
-	for _, p := range []struct{ ref, name string }{{AgentRepository, "fairlead-agent"}, {RuntimeRepository, "fairlead-runtime"}} {
+	for _, p := range []struct{ ref, name string }{{AgentRepository, "fairlead-agent"}, {RouterRepository, "fairlead-router"}, {RuntimeRepository, "fairlead-runtime"}} {
 		if file := filepath.Join(binDir, p.name); isFile(file) {
 			specs = append(specs, program(p.ref, "/"+p.name, file, nonRoot))
 		}

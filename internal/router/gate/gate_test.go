@@ -145,7 +145,9 @@ func TestClose(t *testing.T) {
 
 func TestRefusingPodIsLeftAloneForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := New(config(1, "a"))
+		cfg := config(1, "a")
+		cfg.Wait = time.Minute
+		g := New(cfg)
 		mustAcquire(t, g).Release(Refused)
 		start := time.Now()
 		mustAcquire(t, g).Release(Answered) // Nobody else says that it is time again.

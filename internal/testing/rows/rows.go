@@ -24,7 +24,7 @@ var Table = []Row{
 	{"Deployment", "{EXT}-prometheus-operator", true, true, "installPromOp", ""},
 	{"Deployment", "amlarc-identity-controller", false, true, "", awaited},
 	{"Deployment", "amlarc-identity-proxy", false, true, "", awaited},
-	{"Deployment", "azureml-fe", false, true, "", awaited},
+	{"Deployment", "azureml-fe", false, true, "", ""},
 	{"Deployment", "inference-operator-controller-manager", false, true, "", ""},
 	{"Deployment", "metrics-controller-manager", true, true, "", ""},
 	{"Deployment", "relayserver", true, true, "", ""},

@@ -17,14 +17,16 @@ var update = flag.Bool("update", false, "rewrite golden files")
 var random = regexp.MustCompile(`(?m)((?:ca\.crt|tls\.crt|tls\.key|caBundle): )[A-Za-z0-9+/=]{100,}`)
 
 func TestRenderGolden(t *testing.T) {
-	private := map[string]any{"agent": "registry.example/agent:1", "runtime": "registry.example/runtime:1", "pullSecret": "registry"}
+	private := map[string]any{"agent": "registry.example/agent:1", "router": "registry.example/router:1", "runtime": "registry.example/runtime:1", "pullSecret": "registry"}
 	cases := map[string]struct {
 		chart, namespace string
 		values           map[string]any
 	}{
 		"azureml-training":  {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "nodeSelector": map[string]any{"pool": "ml"}, "image": private, "proxy": map[string]any{"cert": "PROXYCA\n"}}},
-		"azureml-inference": {charts.AzureML, "azureml", map[string]any{"enableInference": "True", "image": private}},
-		"azureml-neither":   {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}, "image": map[string]any{"agent": "fairlead/agent:1.2.3"}}},
+		"azureml-inference": {charts.AzureML, "azureml", map[string]any{"enableInference": "True", "allowInsecureConnections": "True", "inferenceRouterServiceType": "nodePort", "inferenceRouterHA": "False", "image": private}},
+		"azureml-both": {charts.AzureML, "azureml", map[string]any{"enableTraining": "True", "enableInference": "True", "internalLoadBalancerProvider": "azure", "corsOrigins": "https://a.example",
+			"scoringFe": map[string]any{"sslCert": "Q0VSVA==", "sslKey": "S0VZ"}, "image": private}},
+		"azureml-neither": {charts.AzureML, "azureml", map[string]any{"proxy": map[string]any{"https": "http://proxy:3128", "skipRange": "10.0.0.0/8"}, "image": map[string]any{"agent": "fairlead/agent:1.2.3"}}},
 		"azure-arc": {charts.Agent, "azure-arc", map[string]any{
 			"global": map[string]any{"endpoint": "https://fl.example", "caCert": "CA\n", "clusterId": "/subscriptions/s/x", "tenantId": "t", "onboardingPrivateKey": "KEY\n"},
 			"proxy":  map[string]any{"https": "http://proxy:3128", "cert": "PROXYCA\n"},

@@ -58,7 +58,7 @@ func TestOpenShift(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	image := map[string]any{"agent": "a:1", "runtime": "r:1"}
+	image := map[string]any{"agent": "a:1", "router": "f:1", "runtime": "r:1"}
 	install(charts.Agent, "azure-arc", map[string]any{"image": image, "global": map[string]any{"endpoint": "https://fl.example", "clusterId": "/x", "tenantId": "t", "onboardingPrivateKey": "KEY"}})
 	install(charts.AzureML, "azureml", map[string]any{"image": image, "openshift": "True", "enableTraining": "True", "enableInference": "True", "installDcgmExporter": "True", "allowInsecureConnections": "True"})
 

@@ -20,10 +20,10 @@ func TestReuse(t *testing.T) {
 	}{
 		"own":    {map[string]any{}, []string{"arcml-prometheus-operator", controller, "name: nfd-worker", "kind: Prometheus\n"}, nil},
 		"reused": {map[string]any{"installPromOp": "False", "installNfd": "false"}, []string{"kind: Prometheus\n", "name: metrics-controller-manager", "arcml-kube-state-metrics"}, []string{"arcml-prometheus-operator", controller, "nfd-"}},
-		"inference": {map[string]any{"enableTraining": "False", "enableInference": "True"}, []string{"arcml-prometheus-operator", "kind: Prometheus\n", "arcml-kube-state-metrics", "name: inference-operator-controller-manager\n", "name: csi-blob-node\n"},
+		"inference": {map[string]any{"enableTraining": "False", "enableInference": "True", "allowInsecureConnections": "True"}, []string{"arcml-prometheus-operator", "kind: Prometheus\n", "arcml-kube-state-metrics", "name: inference-operator-controller-manager\n", "name: csi-blob-node\n"},
 			[]string{"nfd-", "aml-operator"}},
 	} {
-		values := map[string]any{"enableTraining": "True", "image": map[string]any{"agent": "a:1", "runtime": "r:1"}}
+		values := map[string]any{"enableTraining": "True", "image": map[string]any{"agent": "a:1", "router": "f:1", "runtime": "r:1"}}
 		for k, v := range c.values {
 			values[k] = v
 		}
