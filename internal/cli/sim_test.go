@@ -34,6 +34,9 @@ type sim struct {
 	key    *rsa.PrivateKey
 	client *http.Client
 	token  string
+	// router is nil until an extension with inference is there; routerAt is its address.
+	router   *simRouter
+	routerAt string
 }
 
 func newSim(in cli.AgentInstall) (*sim, error) {
@@ -198,7 +201,14 @@ func (s *sim) act(ctx context.Context, e link.Event, seen map[string]bool) error
 		if err := json.Unmarshal(e.Value, &x); err != nil {
 			return err
 		}
+		if x.Settings["enableInference"] == "True" {
+			if err := s.route(ctx); err != nil {
+				return err
+			}
+		}
 		return s.observe(ctx, map[string]any{e.Key: link.ExtensionStatus{Generation: x.Generation, State: link.ExtensionInstalled, Version: "0.1.0"}})
+	case (strings.HasPrefix(e.Key, link.PrefixEndpoint) || strings.HasPrefix(e.Key, link.PrefixDeployment)) && e.Type == link.EventPut:
+		return s.serve(ctx, e)
 	case strings.HasPrefix(e.Key, link.PrefixJob) && e.Type == link.EventPut:
 		var j link.Job
 		if err := json.Unmarshal(e.Value, &j); err != nil {

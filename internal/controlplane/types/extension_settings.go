@@ -16,10 +16,7 @@ const (
 
 // checkSettings refuses what is wrong with an extension's settings.
 func checkSettings(s extensionsettings.Settings, o extensionsettings.Options) error {
-	if err := refuse(s.Validate(o)); err != nil {
-		return err
-	}
-	return refuseInference(s)
+	return refuse(s.Validate(o))
 }
 
 // storedSettings are those that were accepted before, which a release that knows them no longer leaves alone.
@@ -62,15 +59,6 @@ func refusalOf(p extensionsettings.Problem) *arm.Error {
 		e.Code = "MutuallyExclusive"
 	}
 	return e
-}
-
-// refuseInference is the one place that says that this release has no inference.
-func refuseInference(s extensionsettings.Settings) error {
-	if !s.On("enableInference") {
-		return nil
-	}
-	return arm.Invalid("properties."+plainSettings+".enableInference",
-		"enableInference is %q, but inference is not available in this release. Set enableTraining=true and leave enableInference out.", s.Plain["enableInference"])
 }
 
 // patchExtension is the usual merge, but that node selectors stay.

@@ -27,7 +27,6 @@ func TestExtensionRefused(t *testing.T) {
 		"release namespace": {`"scope":{"cluster":{"releaseNamespace":"A_b"}}`, "properties.scope.cluster.releaseNamespace", `"A_b"`},
 		"pinned and auto":   {`"autoUpgradeMinorVersion":true,"version":"1.0.0"`, "properties.version", "To pin to specific version"},
 		"nothing enabled":   {`"configurationSettings":{}`, settings + ".enableTraining", "either enable Machine Learning training or inference"},
-		"inference":         {`"configurationSettings":{"enableTraining":"true","enableInference":"true","allowInsecureConnections":"true"}`, settings + ".enableInference", "not available in this release"},
 		"boolean":           {`"configurationSettings":{"enableTraining":"yes please"}`, settings + ".enableTraining", `"yes please" is not True or False`},
 		"nested":            {`"configurationSettings":{"a":{"b":1}}`, settings + ".a", "dotted names"},
 		"duplicate":         {`"configurationSettings":{"enableTraining":"true","location":"1"},"configurationProtectedSettings":{"location":"2"}`, settings + ".location", "Duplicate keys found."},
@@ -47,7 +46,7 @@ func TestExtensionRefused(t *testing.T) {
 	refused(t, e.TryPut(typestest.Extension+"2", typestest.ExtensionBody), "", "already has extension arcml")
 }
 
-// TestExtensionBodies: what other clients send is taken unmodified, but for inference, which this release does not have.
+// TestExtensionBodies: what other clients send is taken unmodified.
 func TestExtensionBodies(t *testing.T) {
 	files, err := filepath.Glob("../../extensionsettings/testdata/*.json")
 	if err != nil || len(files) == 0 {
@@ -65,10 +64,6 @@ func TestExtensionBodies(t *testing.T) {
 			e := typestest.New(t)
 			e.Base()
 			e.Put(typestest.Cluster, typestest.ClusterBody())
-			if !strings.Contains(file, "training") {
-				refused(t, e.TryPut(typestest.Extension, string(body)), "properties.configurationSettings.enableInference", "not available in this release")
-				return
-			}
 			e.Put(typestest.Extension, string(body))
 			e.Put(typestest.Extension, strings.Replace(string(body), `"configurationProtectedSettings": null`, `"configurationProtectedSettings": ""`, 1))
 		})

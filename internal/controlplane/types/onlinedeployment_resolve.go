@@ -164,7 +164,7 @@ func (d Deps) TellDeployment(ctx context.Context, rec store.Record, old *link.De
 	if err != nil {
 		return link.Deployment{}, st, fmt.Errorf("encoding OnlineDeployment %s: %w", rec.Key, err)
 	}
-	st.Revision = serving.Revision(raw)
+	st.Revision = serving.Revision(st.ID, raw)
 	out := link.Deployment{Endpoint: spec.Endpoint, Name: spec.Name, Resource: rec.ID, Namespace: st.Namespace, Spec: raw, Revision: st.Revision,
 		Labels: deploymentLabels(rec, st)}
 	if old != nil && old.Resource == rec.ID && d.Clock().Sub(st.TokenAt) < RenewFetchToken {

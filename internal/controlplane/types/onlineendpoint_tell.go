@@ -46,7 +46,7 @@ func (d Deps) TellEndpoint(ctx context.Context, tx store.Tx, rec store.Record) (
 		return rec, err
 	}
 	id := arm.MustParseID(rec.ID)
-	st.Revision = serving.Revision(spec)
+	st.Revision = serving.Revision(st.Audience, spec)
 	value, err := json.Marshal(link.Endpoint{Name: strings.ToLower(rec.Name), Resource: rec.ID, Namespace: st.Namespace, Spec: spec, Revision: st.Revision,
 		Labels: ClusterLabels(id, st.Compute, map[string]string{"ml.azure.com/endpoint-name": rec.Name})})
 	if err != nil {

@@ -82,6 +82,30 @@ func TestDeployment(t *testing.T) {
 	}
 }
 
+// TestMadeAgain: a deployment that is like a deleted one of the same name is told as another, so that the cluster speaks of it anew.
+func TestMadeAgain(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	c := deployment.New(e.Deps)
+	revision := func() string {
+		t.Helper()
+		e.Put(typestest.Blue, typestest.BlueBody)
+		e.Step(c, typestest.Blue)
+		var d link.Deployment
+		if !e.Desired(key, &d) {
+			t.Fatal("not told")
+		}
+		return d.Revision
+	}
+	first := revision()
+	if err := e.TryDelete(typestest.Blue, false); err != nil {
+		t.Fatal(err)
+	}
+	if second := revision(); second == first {
+		t.Error("told as the same")
+	}
+}
+
 // TestLost: a cluster that is connected anew is told again, and what it says of what is gone is dropped.
 func TestLost(t *testing.T) {
 	e := typestest.New(t)

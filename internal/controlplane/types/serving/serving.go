@@ -63,8 +63,9 @@ func Hash(key string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Revision tells one specification from another.
-func Revision(spec []byte) string { return Hash(string(spec))[:32] }
+// Revision tells one specification from another, and what has the name of something deleted from that: the cluster may see no more
+// than a change of this. id is the thing's own.
+func Revision(id string, spec []byte) string { return Hash(id + " " + string(spec))[:32] }
 
 // DecodeEndpoint reads the Internal of an endpoint.
 func DecodeEndpoint(rec store.Record) (Endpoint, error) { return decode[Endpoint](rec) }
