@@ -1,0 +1,140 @@
+//go:build cluster
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// digits is what the model says of the images in examples/digits/digits.json.
+const digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+
+// online is an endpoint that a test calls as anybody may who reaches the router.
+type online struct {
+	uri, key string
+	body     []byte
+}
+
+// score sends the images and gives status and answer.
+func (o online) score(ctx context.Context, key string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.uri, bytes.NewReader(o.body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := (&http.Client{Transport: direct}).Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), err
+}
+
+// direct reaches the local cluster's nodes whatever proxy this machine has.
+var direct = &http.Transport{MaxIdleConnsPerHost: 16}
+
+func (o online) scores(ctx context.Context) error {
+	status, answer, err := o.score(ctx, o.key)
+	if err == nil && (status != http.StatusOK || answer != digits) {
+		err = fmt.Errorf("status %d: %s", status, answer)
+	}
+	return err
+}
+
+// TestInference: the model that a job made is served over HTTP, updated without a failed request, scaled to nothing and back, and a script
+// that fails is reported with its traceback.
+func TestInference(t *testing.T) {
+	example := func(name string) string { return filepath.Join(w.repo, "examples/digits", name) }
+	images, err := os.ReadFile(example("digits.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, extensionCommand("update", "--config", "enableInference=True", "allowInsecureConnections=True", "inferenceRouterServiceType=nodePort", "--yes")...)
+	t.Cleanup(func() {
+		_, _ = cli(ml("online-endpoint", "delete", "-n", "digits", "--yes")...)
+		must(t, extensionCommand("update", "--config", "enableInference=False", "--yes")...)
+	})
+	must(t, ml("job", "create", "-f", example("job.yml"), "--name", "digits", "--set", "compute=azureml:"+compute, "--stream", "-o", "none")...)
+	must(t, ml("model", "create", "-n", "digits", "--path", "azureml://jobs/digits/outputs/model", "--type", "custom_model", "-o", "none")...)
+	must(t, ml("online-endpoint", "create", "-f", example("endpoint.yml"), "--set", "compute=azureml:"+compute, "-o", "none")...)
+	must(t, ml("online-deployment", "create", "-f", example("deployment.yml"), "--all-traffic", "-o", "none")...)
+	tsv := func(args ...string) string { return strings.TrimSpace(must(t, append(ml(args...), "-o", "tsv")...)) }
+	o := online{uri: tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri"), body: images,
+		key: tsv("online-endpoint", "get-credentials", "-n", "digits", "--query", "primaryKey")}
+	eventually(t, startLimit, "a digit for each image", func(ctx context.Context) error { return o.scores(ctx) })
+	for _, key := range []string{"", "wrong", o.key + "x"} {
+		if status, answer, err := o.score(t.Context(), key); err != nil || status != http.StatusUnauthorized {
+			t.Errorf("key %q: %d %s %v", key, status, answer, err)
+		}
+	}
+	update := func(set ...string) {
+		t.Helper()
+		must(t, append(ml("online-deployment", "update", "-f", example("deployment.yml"), "-o", "none", "--set"), set...)...)
+	}
+
+	t.Run("an update loses no request", func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		answered, failed := 0, []error(nil)
+		for range 4 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					err := o.scores(t.Context())
+					mu.Lock()
+					answered++
+					if err != nil {
+						failed = append(failed, err)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		update("environment_variables.COLOR=green", "resources.requests.memory=256Mi")
+		stop()
+		wg.Wait()
+		if len(failed) > 0 || answered == 0 {
+			t.Errorf("%d of %d requests failed, the first: %v", len(failed), answered, failed[0])
+		}
+		t.Logf("%d requests while it rolled", answered)
+	})
+	t.Run("nothing asked, no pod; asked again, one", func(t *testing.T) {
+		update("scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
+			"request_settings.max_queue_wait_ms=120000")
+		eventually(t, startLimit, "no pod", func(context.Context) error {
+			if pods := kubectl(t, "get", "pods", "-l", "ml.azure.com/deployment-name=blue", "-o", "name"); pods != "" {
+				return fmt.Errorf("there are %s", pods)
+			}
+			return nil
+		})
+		if err := o.scores(t.Context()); err != nil {
+			t.Errorf("a request that wakes the deployment: %v", err)
+		}
+	})
+	t.Run("a script that fails is reported", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "src/score.py", "def init():\n    raise RuntimeError('no weights today')\n\ndef run(data):\n    return data\n")
+		write(t, dir, "green.yml", "type: kubernetes\nname: green\nendpoint_name: digits\ncode_configuration: {code: src, scoring_script: score.py}\n"+
+			"environment: {image: fairlead/python-ml:bookworm}\ninstance_count: 1\nresources: {requests: {cpu: 50m, memory: 128Mi}}\n")
+		_, stderr, err := cliOutput(ml("online-deployment", "create", "-f", filepath.Join(dir, "green.yml"), "-o", "none")...)
+		for _, part := range []string{"UserScriptInitFailed", "RuntimeError: no weights today", "inference-server"} {
+			if err == nil || !strings.Contains(stderr, part) {
+				t.Errorf("%v: %q lacks %q", err, stderr, part)
+			}
+		}
+		if err := o.scores(t.Context()); err != nil {
+			t.Errorf("the other deployment: %v", err)
+		}
+	})
+}
