@@ -15,7 +15,7 @@ build: ## Build the binaries into bin/
 cluster: ## Build what the local cluster runs (Kubernetes, containerd, images), cached by content
 	localcluster/build
 
-demo: build cluster ## Build everything, start the local cluster, train a model on it, print its accuracy
+demo: build cluster ## Build everything, start the local cluster, train a model on it, serve it, print accuracy and latency
 	scripts/demo
 
 test: build cluster ## All tests, with the set-up they need (root: the local cluster's tests run too)
