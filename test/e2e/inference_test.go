@@ -78,9 +78,13 @@ func TestInference(t *testing.T) {
 			t.Errorf("key %q: %d %s %v", key, status, answer, err)
 		}
 	}
-	update := func(set ...string) {
+	update := func(t *testing.T, set ...string) {
 		t.Helper()
-		must(t, append(ml("online-deployment", "update", "-f", example("deployment.yml"), "-o", "none", "--set"), set...)...)
+		args := ml("online-deployment", "update", "-f", example("deployment.yml"), "-o", "none")
+		for _, s := range set {
+			args = append(args, "--set", s)
+		}
+		must(t, args...)
 	}
 
 	t.Run("an update loses no request", func(t *testing.T) {
@@ -101,7 +105,7 @@ func TestInference(t *testing.T) {
 				}
 			})
 		}
-		update("environment_variables.COLOR=green", "resources.requests.memory=256Mi")
+		update(t, "environment_variables.COLOR=green", "resources.requests.memory=256Mi")
 		stop()
 		wg.Wait()
 		if len(failed) > 0 || answered == 0 {
@@ -110,7 +114,7 @@ func TestInference(t *testing.T) {
 		t.Logf("%d requests while it rolled", answered)
 	})
 	t.Run("nothing asked, no pod; asked again, one", func(t *testing.T) {
-		update("scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
+		update(t, "scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
 			"request_settings.max_queue_wait_ms=120000")
 		eventually(t, startLimit, "no pod", func(context.Context) error {
 			if pods := kubectl(t, "get", "pods", "-l", "ml.azure.com/deployment-name=blue", "-o", "name"); pods != "" {
