@@ -5,14 +5,21 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/testing/certtest"
 )
 
 // digits is what the model says of the images in examples/digits/digits.json.
@@ -22,6 +29,7 @@ const digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
 type online struct {
 	uri, key string
 	body     []byte
+	through  http.RoundTripper
 }
 
 // score sends the images and gives status and answer.
@@ -32,7 +40,7 @@ func (o online) score(ctx context.Context, key string) (int, string, error) {
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
 	req.Header.Set("Content-Type", "application/json")
-	res, err := (&http.Client{Transport: direct}).Do(req)
+	res, err := (&http.Client{Transport: o.through}).Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -53,24 +61,28 @@ func (o online) scores(ctx context.Context) error {
 }
 
 // TestInference: the model that a job made is served over HTTP, updated without a failed request, scaled to nothing and back, and a script
-// that fails is reported with its traceback.
+// that fails is reported with its traceback; then it is served over HTTPS by an extension that has only inference.
 func TestInference(t *testing.T) {
 	example := func(name string) string { return filepath.Join(w.repo, "examples/digits", name) }
 	images, err := os.ReadFile(example("digits.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	settings := trained()
+	settings["enableInference"] = "True"
 	must(t, extensionCommand("update", "--config", "enableInference=True", "allowInsecureConnections=True", "inferenceRouterServiceType=nodePort", "--yes")...)
-	t.Cleanup(func() {
+	defer func() {
 		_, _ = cli(ml("online-endpoint", "delete", "-n", "digits", "--yes")...)
-		must(t, extensionCommand("update", "--config", "enableInference=False", "--yes")...)
-	})
+		must(t, extensionCommand("update", "--config", "enableInference=False", "enableTraining=True", "--yes")...)
+		hasRows(t, trained())
+	}()
+	hasRows(t, settings)
 	must(t, ml("job", "create", "-f", example("job.yml"), "--name", "digits", "--set", "compute=azureml:"+compute, "--stream", "-o", "none")...)
 	must(t, ml("model", "create", "-n", "digits", "--path", "azureml://jobs/digits/outputs/model", "--type", "custom_model", "-o", "none")...)
 	must(t, ml("online-endpoint", "create", "-f", example("endpoint.yml"), "--set", "compute=azureml:"+compute, "-o", "none")...)
 	must(t, ml("online-deployment", "create", "-f", example("deployment.yml"), "--all-traffic", "-o", "none")...)
 	tsv := func(args ...string) string { return strings.TrimSpace(must(t, append(ml(args...), "-o", "tsv")...)) }
-	o := online{uri: tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri"), body: images,
+	o := online{through: direct, uri: tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri"), body: images,
 		key: tsv("online-endpoint", "get-credentials", "-n", "digits", "--query", "primaryKey")}
 	eventually(t, startLimit, "a digit for each image", func(ctx context.Context) error { return o.scores(ctx) })
 	for _, key := range []string{"", "wrong", o.key + "x"} {
@@ -140,5 +152,40 @@ func TestInference(t *testing.T) {
 		if err := o.scores(t.Context()); err != nil {
 			t.Errorf("the other deployment: %v", err)
 		}
+	})
+	t.Run("over HTTPS, without what training needs", func(t *testing.T) {
+		const name = "ml.example.com"
+		cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		write(t, dir, "cert.pem", string(cert))
+		write(t, dir, "key.pem", string(key))
+		must(t, extensionCommand("update", "--config", "enableTraining=False", "allowInsecureConnections=False",
+			"--config-protected", "sslCertPemFile="+filepath.Join(dir, "cert.pem"), "sslKeyPemFile="+filepath.Join(dir, "key.pem"), "--yes")...)
+		delete(settings, "enableTraining")
+		hasRows(t, settings)
+		node, err := url.Parse(o.uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(cert)
+		s := o
+		s.through = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(addr) // the name is in no DNS; the port is a node's
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(node.Hostname(), port))
+		}}
+		eventually(t, startLimit, "a digit for each image over HTTPS", func(ctx context.Context) error {
+			s.uri = tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri")
+			if !strings.HasPrefix(s.uri, "https://"+name+":") {
+				return fmt.Errorf("the address is %s", s.uri)
+			}
+			return s.scores(ctx)
+		})
 	})
 }

@@ -57,6 +57,8 @@ type ExtensionInternal struct {
 	// Generation is that of the desired value. It begins at the time of creation in milliseconds, so that what a
 	// cluster still says of an extension of the same name that is gone is never taken for this one.
 	Generation int64 `json:"generation"`
+	// SSLName is the name in the inference router\'s certificate, which is a protected setting; clusterstate reads it.
+	SSLName string `json:"sslName,omitempty"`
 	// Channel are the Keys of its Relay and its Service Bus namespace.
 	Channel []string `json:"channel,omitempty"`
 }
@@ -225,6 +227,7 @@ func desireExtension(ctx context.Context, d Deps, p *resource.Put, e kubernetesc
 		return err
 	}
 	in.Generation = max(in.Generation+1, d.Clock().UnixMilli())
+	in.SSLName = extensionsettings.Settings{Plain: settings, Protected: protected}.Effective()["sslCname"]
 	if in.Channel, err = keepChannel(ctx, d, p, settings, in.Channel); err != nil {
 		return err
 	}

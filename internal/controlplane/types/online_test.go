@@ -2,6 +2,7 @@ package types_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
+	"fairlead.dev/fairlead/internal/testing/certtest"
 )
 
 // fullDeployment says everything that a deployment may.
@@ -334,6 +336,23 @@ func TestScoringURI(t *testing.T) {
 				t.Errorf("scoringUri %v; want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestScoringURI_NameOfTheCertificate: without sslCname the name is the certificate's, which is a protected setting.
+func TestScoringURI_NameOfTheCertificate(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	cert, key, err := certtest.Pair(e.Now().Add(-time.Hour), e.Now().Add(24*time.Hour), "ml.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Put(typestest.Extension, fmt.Sprintf(`{"properties":{"extensionType":"Microsoft.AzureML.Kubernetes","configurationSettings":{"enableInference":"True"},
+		"configurationProtectedSettings":{"scoringFe.sslCert":%q,"scoringFe.sslKey":%q}}}`,
+		base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key)))
+	e.Observe(link.KeyRouter, link.RouterStatus{Type: "NodePort", Nodes: []string{"10.1.0.1"}, Ports: []link.RouterPort{{Name: "https", Port: 443, NodePort: 30443}}})
+	if got, want := e.Prop(typestest.Endpoint, "scoringUri"), "https://ml.example.com:30443/api/v1/endpoint/digits/score"; got != want {
+		t.Errorf("scoringUri %v; want %s", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@
 package clusterstate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -181,7 +182,14 @@ func extension(ctx context.Context, r store.Reader, cluster string) (Extension, 
 			e.Error = p.ErrorInfo.Message
 		}
 		effective := extensionsettings.Settings{Plain: texts(p.ConfigurationSettings)}.Effective()
-		e.Training, e.Inference, e.SSLName = effective["enableTraining"] == "True", effective["enableInference"] == "True", effective["sslCname"]
+		e.Training, e.Inference = effective["enableTraining"] == "True", effective["enableInference"] == "True"
+		var internal struct{ SSLName string } // of types.ExtensionInternal
+		if len(rec.Internal) > 0 {
+			if err := json.Unmarshal(rec.Internal, &internal); err != nil {
+				return Extension{}, fmt.Errorf("decoding state of extension %s: %w", rec.Key, err)
+			}
+		}
+		e.SSLName = cmp.Or(effective["sslCname"], internal.SSLName)
 		return e, nil
 	}
 	return Extension{}, nil
