@@ -125,7 +125,9 @@ func TestCallerThatLeavesTheLine(t *testing.T) {
 	group.Go(func() { ask(t, r, "POST", score, "x") })
 	<-model.arrived
 	ctx, cancel := context.WithCancel(t.Context())
-	group.Go(func() { _, _ = try(ctx, http.DefaultClient, "http://"+r.HTTP, "POST", score, "") })
+	group.Go(func() {
+		_, _ = try(ctx, http.DefaultClient, "http://"+r.HTTP, "POST", score, "a body that nobody has read")
+	})
 	r.until(t, "one in line", func(l routerload.Load) bool { return l.Queued == 1 })
 	cancel()
 	r.until(t, "an empty line", func(l routerload.Load) bool { return l.Queued == 0 && l.Busy == 1 })

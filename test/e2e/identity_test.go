@@ -46,7 +46,10 @@ func TestIdentity_OfAComputeInAPod(t *testing.T) {
 	id := strings.TrimSpace(must(t, "identity", "show", "-n", "e2e-train", "-g", group, "--query", "id", "-o", "tsv"))
 	clusterID := strings.TrimSpace(must(t, "connectedk8s", "show", "-n", cluster, "-g", group, "--query", "id", "-o", "tsv"))
 	must(t, ml("compute", "attach", "--name", "ident", "--type", "kubernetes", "--namespace", "default", "--resource-id", clusterID, "--user-assigned-identities", id)...)
-	t.Cleanup(func() { must(t, ml("compute", "detach", "-n", "ident", "--yes")...) })
+	t.Cleanup(func() {
+		_, _ = cli(ml("job", "cancel", "-n", "ident")...) // it has ended, unless the test failed
+		must(t, ml("compute", "detach", "-n", "ident", "--yes")...)
+	})
 
 	dir := t.TempDir()
 	write(t, dir, "src/reach.sh", reachesOut)

@@ -80,7 +80,7 @@ func TestOnline_BadInput(t *testing.T) {
 		"endpoint traffic word":     {endpoint + "traffic: all\n", `f.yml:3: traffic: must be a mapping of deployments to percentages, such as {blue: 90, green: 10}, not "all"`},
 		"endpoint traffic above":    {endpoint + "traffic: {blue: 200}\n", `f.yml:3: traffic.blue: 200 is out of range; must be 0 to 100`},
 		"endpoint public access":    {endpoint + "public_network_access: enabled\n", `f.yml:3: public_network_access: belongs to managed endpoints; leave it out: these run on Kubernetes`},
-		"endpoint identity":         {endpoint + "identity: {type: system_assigned}\n", `f.yml:3: identity: not supported yet: identities of endpoints; the compute's is used`},
+		"endpoint identity":         {endpoint + "identity: {type: system_assigned}\n", `f.yml:3: identity: not supported yet: identities of endpoints; pods of deployments have none`},
 		"deployment empty":          {"", "f.yml: name: is required: the deployment's name (or --name)\nf.yml: endpoint_name: is required: the endpoint's name (or --endpoint-name)\nf.yml: environment: is required: azureml:<name>:<version> or image: <image>"},
 		"deployment managed":        {deployment + "type: managed\n", `f.yml:4: type: not supported yet: managed; deployments run on attached Kubernetes clusters; give kubernetes`},
 		"deployment unknown":        {deployment + "instances: 1\n", `f.yml:4: unknown key "instances"`},

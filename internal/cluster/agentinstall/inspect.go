@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -73,6 +75,7 @@ func fromData(data []byte) (*rest.Config, error) {
 	config.Timeout = 30 * time.Second
 	dialer := &net.Dialer{Timeout: 15 * time.Second, Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address) }}
 	config.Dial = dialer.DialContext
+	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil } // through one of its own, checkAddress would see the proxy only
 	return config, nil
 }
 

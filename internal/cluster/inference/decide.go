@@ -204,6 +204,16 @@ func isReady(p corev1.Pod) bool {
 	})
 }
 
+// unready is since when a pod does not serve: one that did before begins anew.
+func unready(p corev1.Pod) time.Time {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue && c.LastTransitionTime.After(p.CreationTimestamp.Time) {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return p.CreationTimestamp.Time
+}
+
 // problem is why a pod does not serve.
 type problem struct {
 	reason, message string
@@ -215,8 +225,8 @@ type problem struct {
 func (w world) problem() problem {
 	var worst problem
 	for _, p := range w.of(newTemplate) {
-		if p.DeletionTimestamp != nil || isReady(p) {
-			continue
+		if p.DeletionTimestamp != nil || isReady(p) || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+			continue // what is over was replaced
 		}
 		if q := w.podProblem(p); rank(q) > rank(worst) {
 			worst = q

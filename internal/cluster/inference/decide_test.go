@@ -35,7 +35,7 @@ func TestDecide(t *testing.T) {
 		"not made yet":        {od: od, want: want{"Creating", "", []string{"0 of 2"}}},
 		"fetches":             {od, made(od, 2, 2, 0), pods(aPod(od, "a", inContainer(initializer, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}))), nil, 0, want{"Creating", "", []string{"pod a is fetching model and code"}}},
 		"starts":              {od, made(od, 2, 2, 0), pods(aPod(od, "a", inContainer(server, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}))), nil, 0, want{"Creating", "", []string{"does not answer its probes yet"}}},
-		"starts for too long": {od, made(od, 2, 2, 0), pods(aPod(od, "a", inContainer(server, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}))), nil, 21 * time.Minute, want{"Failed", ReasonNotReady, []string{"pod a is not ready 20m0s after it was made"}}},
+		"starts for too long": {od, made(od, 2, 2, 0), pods(aPod(od, "a", inContainer(server, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}))), nil, 21 * time.Minute, want{"Failed", ReasonNotReady, []string{"pod a has not been ready for 20m0s"}}},
 		"one serves":          {od, made(od, 2, 2, 1), pods(aPod(od, "a", serves), aPod(od, "b")), nil, 0, want{"Creating", "", []string{"pod b is being started on node node-1"}}},
 		"all serve":           {od, made(od, 2, 2, 2), pods(aPod(od, "a", serves), aPod(od, "b", serves)), nil, 0, want{"Succeeded", "", nil}},
 		"a volume is missing": {od, made(od, 2, 2, 0), pods(aPod(od, "a")), []corev1.Event{{Type: "Warning", Reason: "FailedMount", Message: "secret not found", InvolvedObject: corev1.ObjectReference{Name: "a"}}}, 0,

@@ -28,7 +28,7 @@ const (
 
 // podProblem says why one pod does not serve.
 func (w world) podProblem(p corev1.Pod) problem {
-	age := w.now.Sub(p.CreationTimestamp.Time)
+	age := w.now.Sub(unready(p))
 	if q, is := w.unscheduled(p, age); is {
 		return q
 	}
@@ -46,7 +46,7 @@ func (w world) podProblem(p corev1.Pod) problem {
 	}
 	if age > startGrace {
 		q.reason, q.fatal = ReasonNotReady, true
-		q.message = fmt.Sprintf("pod %s is not ready %s after it was made: it %s", p.Name, startGrace, strings.TrimPrefix(q.message, "pod "+p.Name+" "))
+		q.message = fmt.Sprintf("pod %s has not been ready for %s: it %s", p.Name, startGrace, strings.TrimPrefix(q.message, "pod "+p.Name+" "))
 	}
 	return q
 }

@@ -176,16 +176,16 @@ func (r *Reporter) postInventory(ctx context.Context) error {
 		return ctx.Err()
 	}
 	last := ""
-	var lastRouter link.RouterStatus
+	var lastRouter *link.RouterStatus
 	for {
 		if r.cfg.Inference {
 			router, err := r.router(ctx)
 			if err != nil {
 				return err
 			}
-			if !reflect.DeepEqual(router, lastRouter) {
+			if lastRouter == nil || !reflect.DeepEqual(router, *lastRouter) {
 				r.observe(link.KeyRouter, router)
-				lastRouter = router
+				lastRouter = &router
 			}
 		}
 		status, err := r.inventory(ctx)

@@ -22,6 +22,8 @@ type call struct {
 	// target is the escaped path at the pod.
 	target  string
 	scoring bool
+	// cors says that the answer of a browser is the router's to give.
+	cors bool
 	// mirrored says that this is a copy.
 	mirrored bool
 	pod      string
@@ -110,8 +112,15 @@ func (w *countingWriter) push() {
 	if !w.http1 {
 		return
 	}
-	if now := time.Now(); w.deadline.Sub(now) < stalled/2 {
-		w.deadline = now.Add(stalled)
+	if time.Until(w.deadline) < stalled/2 {
+		w.pushAnyway()
+	}
+}
+
+// pushAnyway is for the end of an answer: its last bytes are written when the handler has returned, maybe after a long silence.
+func (w *countingWriter) pushAnyway() {
+	if w.http1 {
+		w.deadline = time.Now().Add(stalled)
 		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.deadline) // Not all writers have one.
 	}
 }

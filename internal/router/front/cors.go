@@ -7,7 +7,7 @@ import (
 
 // cors adds what a browser needs to hand an answer to a page of another origin, where that is allowed, and answers its preliminary
 // question. It reports whether the request is answered.
-func (f *Front) cors(w http.ResponseWriter, r *http.Request) bool {
+func (f *Front) cors(c *call, w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if len(f.cfg.Origins) == 0 || origin == "" {
 		return false
@@ -15,7 +15,7 @@ func (f *Front) cors(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	allowed := slices.Contains(f.cfg.Origins, origin) || slices.Contains(f.cfg.Origins, "*")
-	if allowed {
+	if c.cors = true; allowed {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Expose-Headers", HeaderRequestID+", "+HeaderDeployment)
 	}

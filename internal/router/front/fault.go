@@ -23,6 +23,7 @@ const statusClientGone = 499
 
 var (
 	errNoSuchPath = &fault{http.StatusNotFound, "NotFound", "There is nothing at this path. Endpoints are at /api/v1/endpoint/<endpoint>/score."}
+	errNoBody     = &fault{http.StatusRequestTimeout, "RequestBodyIncomplete", "The request's body did not arrive in time, or not whole."}
 	errNoRoute    = &fault{http.StatusNotFound, "NoRoute", "No route found or no valid deployments to route to, please check that the endpoint has at least one " +
 		"deployment with positive weight values or use a deployment specific header to route."}
 )

@@ -88,11 +88,11 @@ func (f *Front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := &call{start: time.Now(), id: newID(), clientID: clientID(r.Header.Get(HeaderClientRequestID)), method: r.Method, path: r.URL.Path, remote: r.RemoteAddr}
 	w := &countingWriter{ResponseWriter: rw, http1: r.ProtoMajor == 1}
 	w.push()
-	defer func() { f.finish(c, w) }()
+	defer func() { w.pushAnyway(); f.finish(c, w) }()
 	if f.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	if f.cors(w, r) {
+	if f.cors(c, w, r) {
 		return
 	}
 	if fault := f.admit(c, r); fault != nil {
@@ -100,6 +100,12 @@ func (f *Front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = &countingBody{ReadCloser: http.MaxBytesReader(rw, r.Body, f.cfg.MaxBody), n: &c.in}
+	if r.ContentLength > 0 && r.ContentLength <= maxTaken && r.Header.Get("Upgrade") == "" {
+		if _, err := take(c, w, r); err != nil {
+			errNoBody.write(w, c)
+			return
+		}
+	}
 	f.mirror(c, w, r)
 	f.proxy.serve(w, r, c)
 }

@@ -15,6 +15,8 @@ const (
 	maxMirrored = 1 << 20
 	// maxMirrors is how many copies are on their way at once; a mirror that is slow loses requests, never delays them.
 	maxMirrors = 256
+	// mirrorAge is how long a copy may take in all.
+	mirrorAge = 10 * time.Minute
 )
 
 // mirrors are the copies on their way.
@@ -31,11 +33,7 @@ func (f *Front) mirror(c *call, w http.ResponseWriter, r *http.Request) {
 	default:
 		return
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(c.deployment.Timeout)) // Not all writers have one.
-	body, err := io.ReadAll(r.Body)
-	_ = rc.SetReadDeadline(time.Time{})
-	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), &failing{err}))
+	body, err := take(c, w, r)
 	if err != nil {
 		<-mirrors
 		return
@@ -44,8 +42,24 @@ func (f *Front) mirror(c *call, w http.ResponseWriter, r *http.Request) {
 	go func() {
 		defer f.inflight.Done()
 		defer func() { <-mirrors }()
-		f.sendCopy(c, d, r.Clone(context.WithoutCancel(r.Context())), body)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), mirrorAge)
+		defer cancel()
+		f.sendCopy(c, d, r.Clone(ctx), body)
 	}()
+}
+
+// maxTaken is the largest body that is read before its request waits for a pod. Only when a body was read to its end does the server
+// notice that a caller has left, whose request would else stay in line and be answered for nobody.
+const maxTaken = 64 << 10
+
+// take reads a request's body to its end, which may take as long as an answer, and leaves it to be read again.
+func take(c *call, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(c.deployment.Timeout)) // Not all writers have one.
+	body, err := io.ReadAll(r.Body)
+	_ = rc.SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), &failing{err}))
+	return body, err
 }
 
 // failing gives the error with which reading a body ended, if any, after what was read of it.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -235,6 +237,9 @@ func modify(res *http.Response) error {
 	h.Set(HeaderRequestID, a.id)
 	setOrDel(h, HeaderClientRequestID, a.clientID)
 	h.Set(HeaderDeployment, a.deployment.Name)
+	if a.cors { // two answers to a browser's question are none
+		maps.DeleteFunc(h, func(name string, _ []string) bool { return strings.HasPrefix(name, "Access-Control-") })
+	}
 	if a.scoring && res.StatusCode == http.StatusInternalServerError {
 		// The reference's table has 502 for an exception in run(), and 500 for the router's own.
 		h.Set(headerModelStatus, strconv.Itoa(res.StatusCode))

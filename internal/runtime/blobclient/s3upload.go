@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -53,7 +54,9 @@ func (c *Client) uploadParts(ctx context.Context, object string, f io.ReaderAt, 
 		return nil
 	}
 	// One try, so that nothing is left that is paid for; the error is the news.
-	_, _ = c.once(context.WithoutCancel(ctx), request{method: http.MethodDelete, url: withQuery(object, "uploadId", id), want: http.StatusNoContent}, nil)
+	abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_, _ = c.once(abort, request{method: http.MethodDelete, url: withQuery(object, "uploadId", id), want: http.StatusNoContent}, nil)
 	return err
 }
 

@@ -1,7 +1,9 @@
 package deployment_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +106,51 @@ func TestMadeAgain(t *testing.T) {
 	if second := revision(); second == first {
 		t.Error("told as the same")
 	}
+}
+
+// TestChangedMeanwhile: what is deleted or written while its desired value is prepared is not told as it was.
+func TestChangedMeanwhile(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	e.Put(typestest.Blue, typestest.BlueBody)
+	c := deployment.New(e.Deps)
+	e.Step(c, typestest.Blue)
+	tell := c.Tell
+	during := func(do func()) error {
+		c.Tell = func(ctx context.Context, rec store.Record, old json.RawMessage) (func(context.Context, store.Tx, store.Record) (store.Record, error), error) {
+			write, err := tell(ctx, rec, old)
+			do()
+			return write, err
+		}
+		_, err := c.Reconcile(e.Ctx, strings.ToLower(typestest.Blue))
+		return err
+	}
+	e.Observe(key, link.ServingStatus{Revision: told(t, e).Revision, State: link.ServingSucceeded})
+	e.Step(c, typestest.Blue)
+	if err := during(func() {
+		e.Put(typestest.Blue, strings.Replace(typestest.BlueBody, `"properties":{`, `"tags":{"a":"b"},"properties":{`, 1))
+	}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("written meanwhile: %v, want ErrConflict", err)
+	}
+	if err := during(func() {
+		if err := e.TryDelete(typestest.Blue, true); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Errorf("deleted meanwhile: %v", err)
+	}
+	if e.Desired(key, new(link.Deployment)) {
+		t.Error("the cluster is told of what was deleted")
+	}
+}
+
+func told(t *testing.T, e *typestest.Env) link.Deployment {
+	t.Helper()
+	var d link.Deployment
+	if !e.Desired(key, &d) {
+		t.Fatal("not told")
+	}
+	return d
 }
 
 // TestLost: a cluster that is connected anew is told again, and what it says of what is gone is dropped.

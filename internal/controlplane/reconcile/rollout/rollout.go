@@ -196,9 +196,19 @@ func (c *Controller) observe(ctx context.Context, rec store.Record, told Told) (
 	return in, nil
 }
 
-// apply writes what the cluster shall have, the record and the end of its operation in one transaction.
+// apply writes what the cluster shall have, the record and the end of its operation in one transaction, if the record is still as it was read.
 func (c *Controller) apply(ctx context.Context, rec store.Record, in input, write func(context.Context, store.Tx, store.Record) (store.Record, error)) (again time.Duration, err error) {
 	err = c.d.Store.Update(ctx, func(tx store.Tx) error {
+		now, err := tx.Get(ctx, rec.Key)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // deleted meanwhile: the cluster shall not be told of it again
+		}
+		if err == nil && (now.Version != rec.Version || now.Seq != rec.Seq) {
+			err = store.ErrConflict
+		}
+		if err != nil {
+			return err
+		}
 		next, err := write(ctx, tx, rec)
 		if err != nil {
 			return err
