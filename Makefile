@@ -39,6 +39,9 @@ fuzz: ## Every fuzz target for a short while each
 bench: build cluster ## Benchmarks; figures are described in docs/benchmarks.md
 	scripts/bench
 
+bench-router: build cluster ## The router beside httputil.ReverseProxy, nginx, HAProxy, Caddy and Traefik
+	scripts/bench-router
+
 lint: ## golangci-lint with the project's rules
 	go tool -modfile=go.tools.mod golangci-lint run
 	cd localcluster && go tool -modfile=../go.tools.mod golangci-lint run --config ../.golangci.yml ./cmd/pause # the others would check all of Kubernetes
@@ -52,4 +55,4 @@ verify: ## Regenerate, tidy, vet and test the rules; fails on a dirty tree
 clean: ## Remove build results of this checkout (not the content cache)
 	rm -rf bin out
 
-.PHONY: help build cluster demo test unit race conformance fuzz bench lint generate verify clean
+.PHONY: help build cluster demo test unit race conformance fuzz bench bench-router lint generate verify clean

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"fairlead.dev/fairlead/internal/router"
@@ -23,12 +24,20 @@ func main() {
 	klog.SetSlogLogger(log)
 	var cfg router.Config
 	cfg.Bind(flag.CommandLine)
+	kubeconfig := flag.String("kubeconfig", "", "file that says which cluster to follow; empty for the one that it runs in")
 	flag.Parse()
-	kube, err := rest.InClusterConfig()
+	kube, err := configOf(*kubeconfig)
 	exitOn(err)
 	r, err := router.New(cfg, log)
 	exitOn(err)
 	exitOn(r.Run(ctx, kube))
+}
+
+func configOf(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
 func exitOn(err error) {

@@ -1,0 +1,196 @@
+package routerbench
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/router/routertest"
+	"fairlead.dev/fairlead/internal/testing/certtest"
+)
+
+var (
+	quick = flag.Bool("quick", false, "a minute instead of six: fewer scenarios, measured for shorter")
+	only  = flag.String("only", "", "systems to measure, separated by commas")
+)
+
+// TestMain also is the program of the models and of the standard library's proxy, which have processes of their own.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case "models":
+			runModels(os.Args[2:])
+			return
+		case "plain":
+			var c config
+			if err := json.Unmarshal([]byte(os.Args[2]), &c); err != nil {
+				panic(err)
+			}
+			runPlain(c)
+			return
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// scenario is one row: the size of request and answer, what the model takes, and how requests come.
+type scenario struct {
+	secure            bool
+	size, delay, rate int // without a rate in a closed loop
+	quick             bool
+}
+
+var scenarios = []scenario{
+	{size: 1 << 10, quick: true}, {size: 20 << 10}, {size: 1 << 10, delay: 5}, {size: 1 << 10, secure: true, quick: true}, {size: 20 << 10, secure: true},
+	{size: 1 << 10, rate: 500}, {size: 1 << 10, rate: 1000, quick: true}, {size: 1 << 10, rate: 2500},
+	{size: 20 << 10, rate: 1000}, {size: 1 << 10, delay: 5, rate: 1000}, {size: 1 << 10, secure: true, rate: 1000},
+}
+
+// BenchmarkRouter prints one table for the closed loop and one for constant rates.
+func BenchmarkRouter(b *testing.B) {
+	c := setUp(b)
+	started := start(b, c)
+	lasting := 4 * time.Second
+	if *quick {
+		lasting = time.Second
+	}
+	fmt.Printf("\nrequests/s on one processor, as fast as 64 connections go (256 where models take 5 ms); processor time a request; to the best peer\n")
+	each(scenarios, func(s scenario) bool { return s.rate == 0 }, func(s scenario) { closedRow(b, s, started, c, lasting) })
+	fmt.Printf("\nadded p50 and p99 at a constant rate over %d connections, by when requests were due; to the best peer\n", connections)
+	each(scenarios, func(s scenario) bool { return s.rate > 0 }, func(s scenario) { openRow(b, s, started, c, lasting) })
+}
+
+func each(all []scenario, which func(scenario) bool, do func(scenario)) {
+	for _, s := range all {
+		if which(s) && (!*quick || s.quick) {
+			do(s)
+		}
+	}
+}
+
+func (s scenario) String() string {
+	kind := "HTTP "
+	if s.secure {
+		kind = "HTTPS"
+	}
+	text := fmt.Sprintf("%s %2d KB, models %d ms", kind, s.size>>10, s.delay)
+	if s.rate > 0 {
+		text += fmt.Sprintf(", %d/s", s.rate)
+	}
+	return text
+}
+
+// target is a proxy that runs.
+type target struct {
+	name   string
+	pid    int
+	config config
+}
+
+// setUp starts the models and writes what all systems share.
+func setUp(b *testing.B) config {
+	b.Helper()
+	c := config{Dir: b.TempDir(), Host: "127.0.0.1", Key: routertest.Key("one")}
+	models := address(b)
+	c.Blue, c.Green = net.JoinHostPort(models, freePort(b, models)), net.JoinHostPort(models, freePort(b, models))
+	cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "localhost", "127.0.0.1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	write := func(name string, data []byte) string {
+		path := filepath.Join(c.Dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		return path
+	}
+	c.Cert, c.PrivateKey, c.Both = write("cert.pem", cert), write("key.pem", key), write("both.pem", slices.Concat(cert, key))
+	run(b, "models", 1, nil, os.Args[0], "models", c.Blue, c.Green)
+	return c
+}
+
+// address is one of this machine that is not loopback, since pods cannot have such; what is sent to it does not leave the machine.
+func address(b *testing.B) string {
+	b.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	b.Fatal("this machine has no IPv4 address but loopback's, which the API server takes for no pod; give it one: ip address add 10.98.76.54/32 dev lo")
+	return ""
+}
+
+func freePort(b *testing.B, host string) string {
+	b.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// start runs every system that is on this machine and makes sure that it does what is measured.
+func start(b *testing.B, c config) []target {
+	b.Helper()
+	var all []target
+	for _, s := range systems {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), s.name) {
+			continue
+		}
+		if program := s.missing(); program != "" {
+			fmt.Printf("LEFT OUT: %s: there is no %s on this machine\n", s.name, program)
+			continue
+		}
+		c.HTTPPort, c.HTTPSPort = freePort(b, c.Host), freePort(b, c.Host)
+		c.HTTP, c.HTTPS = net.JoinHostPort(c.Host, c.HTTPPort), net.JoinHostPort(c.Host, c.HTTPSPort)
+		var pid int
+		if s.command == nil {
+			k := cluster(b, c)
+			pid = ours(b, c, k).Pid
+			verify(b, s.name, c)
+			freeze(k)
+		} else {
+			pid = s.start(b, c).Pid
+			verify(b, s.name, c)
+		}
+		all = append(all, target{s.name, pid, c})
+	}
+	return all
+}
+
+// verify asks with and without the key.
+func verify(b *testing.B, name string, c config) {
+	b.Helper()
+	wait(b, func() error {
+		for _, key := range []string{c.Key, "another"} {
+			req, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+c.HTTP+path(1<<10, 0), strings.NewReader("x"))
+			req.Header.Set("Authorization", "Bearer "+key)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if good := res.StatusCode == http.StatusOK && len(body) == 1<<10; good != (key == c.Key) {
+				return fmt.Errorf("%s answers %s with key %q", name, res.Status, key)
+			}
+		}
+		return nil
+	})
+}
