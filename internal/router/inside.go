@@ -28,12 +28,9 @@ func (r *Router) inside() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.meter.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("POST "+peers.LendPath, peers.Lend(func(deployment string) *gate.Gate {
-		if d := r.table.Load().Deployment(deployment); d != nil {
-			return d.Gate
-		}
-		return nil
-	}))
+	if r.peers != nil {
+		mux.HandleFunc("POST "+peers.LendPath, r.peers.Lend(r.gateOf))
+	}
 	mux.HandleFunc("GET "+routerload.Path, func(w http.ResponseWriter, req *http.Request) {
 		asker, _, err := net.SplitHostPort(req.RemoteAddr)
 		if err != nil {
@@ -43,6 +40,13 @@ func (r *Router) inside() http.Handler {
 		_ = json.NewEncoder(w).Encode(r.Load(asker)) // The asker is gone.
 	})
 	return mux
+}
+
+func (r *Router) gateOf(deployment string) *gate.Gate {
+	if d := r.table.Load().Deployment(deployment); d != nil {
+		return d.Gate
+	}
+	return nil
 }
 
 // Load is what the router carries, with peaks since the same asker asked before.

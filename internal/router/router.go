@@ -62,13 +62,13 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	}
 	r.front = front.New(front.Config{Table: r.table.Load, MaxBody: cfg.MaxBody, Origins: cfg.Origins, Access: r.access, Meter: r.meter, Log: log})
 	r.meter.Registry.MustRegister(loads{r})
-	if err := r.listen(); err != nil {
-		r.close()
-		return nil, err
-	}
 	if cfg.Self != "" {
 		r.peers = peers.New(cfg.Self, r.rebuild)
 		r.builder.Share = r.peers
+	}
+	if err := r.listen(); err != nil {
+		r.close()
+		return nil, err
 	}
 	return r, nil
 }
@@ -121,7 +121,8 @@ func (r *Router) Follow(o table.Objects) {
 	r.objects = o
 	r.building.Unlock()
 	if r.peers != nil {
-		r.peers.Set(routersIn(o.Slices, r.cfg.Namespace))
+		serving, ending := routersIn(o.Slices, r.cfg.Namespace)
+		r.peers.Set(serving, ending...)
 	}
 	r.rebuild()
 	r.ready.Store(true)
@@ -134,20 +135,25 @@ func (r *Router) rebuild() {
 	r.table.Store(r.builder.Build(r.objects))
 }
 
-// routersIn are the internal addresses of the routers that are ready.
-func routersIn(all []*discoveryv1.EndpointSlice, namespace string) []string {
-	var out []string
+// routersIn are the internal addresses of the routers that are ready, and of those that are not, or no longer.
+func routersIn(all []*discoveryv1.EndpointSlice, namespace string) (ready, others []string) {
 	for _, s := range all {
 		if s.Namespace != namespace || s.Labels[discoveryv1.LabelServiceName] != v1alpha1.RouterService {
 			continue
 		}
 		for _, e := range s.Endpoints {
-			if len(e.Addresses) > 0 && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
-				out = append(out, net.JoinHostPort(e.Addresses[0], itoa(routerload.Port)))
+			if len(e.Addresses) == 0 {
+				continue
+			}
+			addr := net.JoinHostPort(e.Addresses[0], itoa(routerload.Port))
+			if e.Conditions.Ready == nil || *e.Conditions.Ready {
+				ready = append(ready, addr)
+			} else {
+				others = append(others, addr)
 			}
 		}
 	}
-	return out
+	return ready, others
 }
 
 // Run serves until ctx ends, then lets what is in flight finish, for at most Config.Drain. With kube it follows that cluster.

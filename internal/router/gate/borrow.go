@@ -1,21 +1,22 @@
 package gate
 
 import (
+	"container/list"
 	"context"
 	"slices"
 	"time"
 )
 
-// askAgain is how soon a peer that gave an error is asked again.
+// askAgain is how soon a peer is asked again that gave an error, or a place that is of no use here.
 const askAgain = 100 * time.Millisecond
 
-// Lender asks a peer for one of its places at a pod of the deployment. It waits until there is one or ctx ends; back returns it, without waiting for
-// anything.
+// Lender asks a peer for one of its places at a pod of the deployment. It waits until there is one or ctx ends, and takes pods in avoid only if the
+// peer has no other; back returns the place and says how it went, without waiting for anything.
 type Lender struct {
 	Name string
 	// Slots is how many places the peer has at the deployment's pods.
 	Slots  int
-	Borrow func(ctx context.Context) (addr string, back func(), err error)
+	Borrow func(ctx context.Context, avoid []string) (addr string, back func(Outcome), err error)
 }
 
 // borrowing is what a gate has asked its peers for.
@@ -54,7 +55,7 @@ func (g *Gate) startBorrowing() {
 				b.ctx, b.cancel = context.WithCancel(context.Background())
 			}
 			b.asked[l.Name]++
-			go g.borrowFrom(b.ctx, l, b.asked)
+			go g.borrowFrom(b.ctx, l, b.asked, g.unwanted())
 		}
 	}
 }
@@ -66,43 +67,78 @@ func (g *Gate) stopBorrowing() {
 	}
 }
 
-func (g *Gate) borrowFrom(ctx context.Context, l Lender, asked map[string]int) {
-	addr, back, err := l.Borrow(ctx)
+// unwanted are the pods that are left alone here, and those that the first in line has been at already; the gate is locked.
+func (g *Gate) unwanted() []string {
+	var out []string
+	now := time.Now()
+	heed := g.heedEjected(now)
+	for _, p := range g.pods {
+		if p.leftAlone(now, heed) {
+			out = append(out, p.addr)
+		}
+	}
+	for e := g.queue.Front(); e != nil; e = e.Next() {
+		if w := e.Value.(*waiter); !w.peer {
+			return append(out, w.avoid...)
+		}
+	}
+	return out
+}
+
+func (g *Gate) borrowFrom(ctx context.Context, l Lender, asked map[string]int, avoid []string) {
+	addr, back, err := l.Borrow(ctx, avoid)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	asked[l.Name]--
-	switch {
-	case err != nil && ctx.Err() == nil:
-		time.AfterFunc(askAgain, g.lookAgain)
+	useless := err == nil && g.useless(addr)
+	if useless || err == nil && !g.serveBorrowed(addr, back) {
+		back(Unused)
+	}
+	if ctx.Err() == nil && (useless || err != nil) {
+		// Until then the peer counts as asked: asking at once would have the same answer, again and again.
+		time.AfterFunc(askAgain, func() { g.lookAgain(func() { asked[l.Name]-- }) })
 		return
-	case err == nil && !g.serveBorrowed(addr, back):
-		back()
 	}
+	asked[l.Name]--
 	g.dispatch()
 }
 
-func (g *Gate) lookAgain() {
+// useless says that a pod is not known here, or left alone; the gate is locked.
+func (g *Gate) useless(addr string) bool {
+	p, now := g.find(addr), time.Now()
+	return p == nil || p.leftAlone(now, g.heedEjected(now))
+}
+
+// lookAgain serves the line after a change.
+func (g *Gate) lookAgain(change func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	change()
 	g.dispatch()
 }
 
-// serveBorrowed gives a borrowed place to the first of this router's own requests in line; the gate is locked.
-func (g *Gate) serveBorrowed(addr string, back func()) bool {
-	p := g.find(addr)
-	if p == nil {
-		return false
-	}
+// serveBorrowed gives a borrowed place to the first of this router's own requests in line that does not avoid the pod, or else to the first; the
+// gate is locked.
+func (g *Gate) serveBorrowed(addr string, back func(Outcome)) bool {
+	var first *list.Element
 	for e := g.queue.Front(); e != nil; e = e.Next() {
 		w := e.Value.(*waiter)
 		if w.peer {
 			continue
 		}
-		g.leave(e)
-		g.busy++
-		g.note()
-		w.result <- result{ticket: &Ticket{Addr: addr, gate: g, pod: p, back: back}}
-		return true
+		if first == nil {
+			first = e
+		}
+		if !slices.Contains(w.avoid, addr) {
+			first = e
+			break
+		}
 	}
-	return false
+	if first == nil {
+		return false
+	}
+	g.leave(first)
+	g.busy++
+	g.note()
+	first.Value.(*waiter).result <- result{ticket: &Ticket{Addr: addr, gate: g, pod: g.find(addr), back: back}}
+	return true
 }

@@ -53,6 +53,7 @@ type Gate struct {
 	mu     sync.Mutex
 	cfg    Config
 	pods   []*pod
+	gone   []*pod    // not the deployment's any more, with requests at them
 	queue  list.List // of *waiter
 	queued int       // without those of peers
 	busy   int       // without what is lent to peers
@@ -91,16 +92,25 @@ func (g *Gate) Update(cfg Config) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	pods := make([]*pod, 0, len(cfg.Pods))
+	known := map[string]*pod{}
+	for _, p := range append(g.gone, g.pods...) {
+		known[p.addr] = p
+	}
+	g.cfg, g.pods, g.gone = cfg, make([]*pod, 0, len(cfg.Pods)), nil
 	for _, want := range cfg.Pods {
-		p := g.find(want.Addr)
+		p := known[want.Addr]
 		if p == nil {
 			p = &pod{addr: want.Addr}
 		}
 		p.slots = want.Slots
-		pods = append(pods, p)
+		g.pods = append(g.pods, p)
+		delete(known, want.Addr)
 	}
-	g.cfg, g.pods = cfg, pods
+	for _, p := range known {
+		if p.busy > 0 { // It may come back, and then has them still.
+			g.gone = append(g.gone, p)
+		}
+	}
 	g.dispatch()
 }
 
@@ -129,8 +139,10 @@ func (g *Gate) Acquire(ctx context.Context, avoid ...string) (*Ticket, error) {
 	return g.acquire(ctx, false, avoid)
 }
 
-// Lend gives a peer a ticket of this router's; the peer decides how long it waits, by ctx. What is lent is the peer's load.
-func (g *Gate) Lend(ctx context.Context) (*Ticket, error) { return g.acquire(ctx, true, nil) }
+// Lend gives a peer a ticket of this router's; the peer decides how long it waits, by ctx, and what pods it avoids. What is lent is the peer's load.
+func (g *Gate) Lend(ctx context.Context, avoid ...string) (*Ticket, error) {
+	return g.acquire(ctx, true, avoid)
+}
 
 func (g *Gate) acquire(ctx context.Context, peer bool, avoid []string) (*Ticket, error) {
 	g.mu.Lock()
@@ -242,7 +254,7 @@ func (g *Gate) wakeLater() {
 	if g.wake != nil {
 		g.wake.Stop()
 	}
-	g.wake = time.AfterFunc(first.Sub(now), g.lookAgain)
+	g.wake = time.AfterFunc(first.Sub(now), func() { g.lookAgain(func() {}) })
 }
 
 // pick chooses the pod with the fewest requests among those that are free, beginning anywhere.
@@ -259,7 +271,7 @@ func (g *Gate) pick(avoid []string) *pod {
 	var best, avoided *pod
 	for i := range n {
 		p := g.pods[(start+i)%n]
-		if p.busy >= p.slots || p.down.After(now) || heed && p.ejected.After(now) {
+		if p.busy >= p.slots || p.leftAlone(now, heed) {
 			continue
 		}
 		if slices.Contains(avoid, p.addr) {

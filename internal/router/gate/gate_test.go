@@ -209,13 +209,7 @@ func TestPeaksByAsker(t *testing.T) {
 func TestBorrowing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		owner, g := New(config(1, "a")), New(config(0, "a"))
-		g.Lenders([]Lender{{Name: "owner", Slots: 1, Borrow: func(ctx context.Context) (string, func(), error) {
-			ticket, err := owner.Lend(ctx)
-			if err != nil {
-				return "", nil, err
-			}
-			return ticket.Addr, func() { go ticket.Release(Unused) }, nil
-		}}})
+		g.Lenders([]Lender{lender(owner, 1)})
 		for range 3 {
 			mustAcquire(t, g).Release(Answered)
 		}

@@ -27,6 +27,11 @@ func (p *pod) until() time.Time {
 	return p.ejected
 }
 
+// leftAlone says that the pod gets no requests for now; heed is heedEjected.
+func (p *pod) leftAlone(now time.Time, heed bool) bool {
+	return p.down.After(now) || heed && p.ejected.After(now)
+}
+
 // Outcome is how a request at a pod ended.
 type Outcome int
 
@@ -67,7 +72,7 @@ type Ticket struct {
 	pod  *pod
 	peer bool
 	// back returns what is borrowed to its owner.
-	back     func()
+	back     func(Outcome)
 	released bool
 }
 
@@ -98,7 +103,7 @@ func (t *Ticket) release(o Outcome) {
 	}
 	t.pod.note(o, time.Now())
 	if t.back != nil {
-		t.back()
+		t.back(o)
 	} else {
 		t.pod.busy--
 	}

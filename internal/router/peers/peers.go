@@ -2,18 +2,17 @@
 //
 // All routers see the same set of routers (the EndpointSlices of their Service) and so come to the same division, without asking each
 // other. A router whose places are taken asks the others for one of theirs: a request over HTTP/2 whose answer is the pod's address,
-// and which stays open for as long as the place is used. When either of both dies, the stream ends and the place is free again. A peer
+// and whose own body says, when the place is not used any more, how it went. When either of both dies, the stream ends and the
+// place is free again. Places are lent to the addresses of routers only: in a cluster's network no pod has another's. A peer
 // that does not answer is left out within two seconds, whatever the cluster says of it, and its places are divided anew; until all
 // have noticed, and while requests that a lost router lent for are still running, a pod may get more than its share for a moment.
 package peers
 
 import (
 	"context"
-	"fmt"
 	"hash/fnv"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -21,11 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/router/gate"
 )
 
-// LendPath is where a router lends places.
-const LendPath = "/lend"
-
 const (
-	headerPod  = "Fairlead-Pod"
 	pingEvery  = time.Second
 	pingWait   = time.Second
 	missesLost = 2
@@ -38,6 +33,7 @@ type Peers struct {
 	client  *http.Client
 	mu      sync.Mutex
 	known   []string       // in order; as the cluster says
+	ending  []string       // have no places any more, but requests
 	misses  map[string]int // pings in a row without an answer
 }
 
@@ -48,10 +44,11 @@ func New(self string, changed func()) *Peers {
 	return &Peers{self: self, changed: changed, client: &http.Client{Transport: t}, misses: map[string]int{}}
 }
 
-// Set says which routers there are, by their internal addresses.
-func (p *Peers) Set(routers []string) {
+// Set says which routers there are, by their internal addresses: those that take requests, and those that finish what they have.
+func (p *Peers) Set(routers []string, ending ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.ending = ending
 	p.known = slices.Compact(slices.Sorted(slices.Values(routers)))
 	for addr := range p.misses {
 		if !slices.Contains(p.known, addr) {
@@ -121,58 +118,12 @@ func (p *Peers) Lenders(deployment string, pods []string, concurrency int) []gat
 			n += share(routers, peer, pod, concurrency)
 		}
 		if peer != p.self && n > 0 {
-			out = append(out, gate.Lender{Name: peer, Slots: n, Borrow: func(ctx context.Context) (string, func(), error) { return p.borrow(ctx, peer, deployment) }})
+			out = append(out, gate.Lender{Name: peer, Slots: n, Borrow: func(ctx context.Context, avoid []string) (string, func(gate.Outcome), error) {
+				return p.borrow(ctx, peer, deployment, avoid)
+			}})
 		}
 	}
 	return out
-}
-
-func (p *Peers) borrow(ctx context.Context, peer, deployment string) (addr string, back func(), err error) {
-	// A place that is in use outlives the wish for more of them.
-	using, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	req, err := http.NewRequestWithContext(using, http.MethodPost, "http://"+peer+LendPath+"?deployment="+url.QueryEscape(deployment), nil)
-	if err != nil {
-		cancel()
-		return "", nil, fmt.Errorf("asking router %s: %w", peer, err)
-	}
-	res, err := p.client.Do(req)
-	if err != nil {
-		cancel()
-		if ctx.Err() == nil {
-			p.miss(peer, missesLost)
-		}
-		return "", nil, fmt.Errorf("asking router %s: %w", peer, err)
-	}
-	addr = res.Header.Get(headerPod)
-	if res.StatusCode != http.StatusOK || addr == "" || !stop() {
-		cancel()
-		_ = res.Body.Close()
-		return "", nil, fmt.Errorf("router %s answered %s", peer, res.Status)
-	}
-	return addr, func() { cancel(); _ = res.Body.Close() }, nil
-}
-
-// Lend answers a peer that asks for a place.
-func Lend(find func(deployment string) *gate.Gate) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		g := find(r.URL.Query().Get("deployment"))
-		if g == nil {
-			http.Error(w, "there is no such deployment here", http.StatusNotFound)
-			return
-		}
-		ticket, err := g.Lend(r.Context())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		defer ticket.Release(gate.Unused)
-		w.Header().Set(headerPod, ticket.Addr)
-		w.WriteHeader(http.StatusOK)
-		if http.NewResponseController(w).Flush() == nil {
-			<-r.Context().Done()
-		}
-	}
 }
 
 // Run looks after the others until ctx ends.
