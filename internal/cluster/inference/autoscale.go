@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -37,8 +38,9 @@ type autoscaler struct {
 // scale is one deployment's.
 type scale struct {
 	history history
-	// due is when it is looked at again.
+	// due is when it is looked at again, peak the highest that routers told since it was.
 	due    time.Time
+	peak   int
 	wanted int32
 }
 
@@ -84,11 +86,21 @@ func (a *autoscaler) tick(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	loads, complete, err := a.loads(ctx)
+	a.notePeaks(loads)
 	for _, od := range due {
 		l := loads[od.Namespace+"/"+od.Name]
 		a.look(ctx, od, now, load{busy: l.Busy, queued: l.Queued, peak: l.Peak, complete: complete})
 	}
 	return err
+}
+
+// notePeaks remembers the peaks of deployments that are not looked at now: routers tell each only once.
+func (a *autoscaler) notePeaks(loads map[string]routerload.Load) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, s := range a.scales {
+		s.peak = max(s.peak, loads[key.String()].Peak)
+	}
 }
 
 // due are the autoscaled deployments to look at; what is known of others is forgotten.
@@ -133,6 +145,7 @@ func (a *autoscaler) look(ctx context.Context, od *v1alpha1.OnlineDeployment, no
 		s = &scale{wanted: current, due: now.Add(interval(od.Spec.Scale))}
 		a.scales[key] = s
 	}
+	l.peak, s.peak = max(l.peak, s.peak), 0
 	pods := s.history.next(now, od.Spec.Scale, od.Spec.Requests.MaxConcurrentPerInstance, current, l)
 	if pods < current && !succeeded(od) {
 		pods = current
@@ -157,8 +170,13 @@ func (a *autoscaler) loads(ctx context.Context) (sum map[string]routerload.Load,
 	reports := make([]routerload.Report, len(routers))
 	errs := make([]error, len(routers))
 	var wg sync.WaitGroup
-	for i, address := range routers {
-		wg.Go(func() { reports[i], errs[i] = a.ask(ctx, address) })
+	for i, r := range routers {
+		wg.Go(func() {
+			reports[i], errs[i] = a.ask(ctx, r.address)
+			if r.ending { // One that does not answer has ended, and carries nothing.
+				errs[i] = nil
+			}
+		})
 	}
 	wg.Wait()
 	sum = map[string]routerload.Load{}
@@ -172,17 +190,23 @@ func (a *autoscaler) loads(ctx context.Context) (sum map[string]routerload.Load,
 	return sum, err == nil && len(routers) > 0, err
 }
 
-// routers are the addresses of the routers' pods, also of those that end: they still carry requests.
-func (a *autoscaler) routers(ctx context.Context) ([]string, error) {
+// routerPod is where a router's pod is. One that is ending is not ready, but still carries requests.
+type routerPod struct {
+	address string
+	ending  bool
+}
+
+func (a *autoscaler) routers(ctx context.Context) ([]routerPod, error) {
 	var slices discoveryv1.EndpointSliceList
 	if err := a.client.List(ctx, &slices, client.InNamespace(a.cfg.RouterNamespace), client.MatchingLabels{discoveryv1.LabelServiceName: v1alpha1.RouterService}); err != nil {
 		return nil, fmt.Errorf("listing the routers: %w", err)
 	}
-	var out []string
+	var out []routerPod
 	for _, s := range slices.Items {
 		for _, e := range s.Endpoints {
-			if serves := e.Conditions.Serving; len(e.Addresses) > 0 && (serves == nil || *serves) {
-				out = append(out, net.JoinHostPort(e.Addresses[0], strconv.Itoa(routerload.Port)))
+			serves, ends := ptr.Deref(e.Conditions.Serving, true), ptr.Deref(e.Conditions.Terminating, false)
+			if len(e.Addresses) > 0 && (serves || ends) {
+				out = append(out, routerPod{net.JoinHostPort(e.Addresses[0], strconv.Itoa(routerload.Port)), ends})
 			}
 		}
 	}
