@@ -20,7 +20,7 @@ import (
 //	<digest>/<file>…      a model, complete
 //	<digest>.lock         held while it is looked at or fetched, so that pods that start together fetch once
 //	<digest>.pod-<uid>    a pod that uses it; the node's CSI driver removes what no pod uses
-//	.fetch-*              being fetched
+//	.fetch-<digest>-*     being fetched, by who holds the lock
 type modelCache struct{ dir, pod string }
 
 // errCache is of a cache that cannot be written; the model is fetched into the pod itself then.
@@ -49,7 +49,10 @@ func (c modelCache) get(ctx context.Context, digest string, t tree, f fetcher) (
 	if err := os.RemoveAll(dir); err != nil {
 		return "", false, fmt.Errorf("%w: %w", errCache, err)
 	}
-	tmp, err := os.MkdirTemp(c.dir, ".fetch-*")
+	if err := c.clear(digest); err != nil {
+		return "", false, fmt.Errorf("%w: %w", errCache, err)
+	}
+	tmp, err := os.MkdirTemp(c.dir, ".fetch-"+digest+"-*")
 	if err != nil {
 		return "", false, fmt.Errorf("%w: %w", errCache, err)
 	}
@@ -61,6 +64,15 @@ func (c modelCache) get(ctx context.Context, digest string, t tree, f fetcher) (
 		return "", false, fmt.Errorf("%w: %w", errCache, err)
 	}
 	return dir, false, nil
+}
+
+// clear removes what pods left that were killed while they fetched the model: who holds its lock is alone.
+func (c modelCache) clear(digest string) error {
+	left, err := filepath.Glob(filepath.Join(c.dir, ".fetch-"+digest+"-*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 func (c modelCache) lock(ctx context.Context, digest string) (*os.File, error) {

@@ -111,6 +111,34 @@ func TestStorage(t *testing.T) {
 }
 
 // TestModelCache: pods that start together, and those that come later, fetch a model once; what a node or a pod has spoilt is fetched anew.
+// TestKilledFetch: what a pod left that was killed while it fetched is gone when another has fetched.
+func TestKilledFetch(t *testing.T) {
+	blobs, cache := blobtest.New(t), t.TempDir()
+	c := aStorage(t, blobs, cache).prepared(t)
+	if code := InitializeStorage(t.Context(), c); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	models, err := filepath.Glob(filepath.Join(cache, strings.Repeat("?", 64)))
+	if err != nil || len(models) != 1 {
+		t.Fatal(models, err)
+	}
+	left, other := ".fetch-"+filepath.Base(models[0])+"-1", ".fetch-"+strings.Repeat("0", 64)+"-1"
+	for _, dir := range []string{left, other} {
+		if err := os.MkdirAll(filepath.Join(cache, dir, "weights"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(models[0]); err != nil {
+		t.Fatal(err)
+	}
+	if code := InitializeStorage(t.Context(), aStorage(t, blobs, cache).prepared(t)); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	if got, _ := filepath.Glob(filepath.Join(cache, ".fetch-*")); len(got) != 1 || filepath.Base(got[0]) != other {
+		t.Errorf("left are %v; want what is fetched of another model", got)
+	}
+}
+
 func TestModelCache(t *testing.T) {
 	blobs, cache := blobtest.New(t), t.TempDir()
 	n := counting(blobs)

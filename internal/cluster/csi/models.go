@@ -24,10 +24,7 @@ const (
 	freeAtLeast = 15 // percent
 )
 
-var (
-	namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	modelName     = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // modelsRoot has one folder of models for each namespace, which its pods share and those of others never see. What is in it is theirs
 // (runtime's modelCache): the driver follows no link in it, and does nothing but remove what nobody uses.
@@ -98,20 +95,65 @@ func (n *Node) sweepNamespace(dir string, now time.Time, short bool) error {
 	entries, err := fs.ReadDir(root.FS(), ".")
 	for _, e := range entries {
 		info, ierr := e.Info()
-		old := ierr == nil && now.Sub(info.ModTime()) > keepModels
-		switch name := e.Name(); {
-		case ierr != nil: // gone meanwhile
-		case strings.HasPrefix(name, ".fetch-") && old:
-			err = errors.Join(err, root.RemoveAll(name))
-		case modelName.MatchString(name) && (old || short):
-			err = errors.Join(err, n.dropModel(root, name))
+		if ierr != nil { // gone meanwhile
+			continue
+		}
+		old := now.Sub(info.ModTime()) > keepModels
+		what, digest := kindOf(e.Name())
+		if what == entryLock && !e.Type().IsRegular() {
+			what = entryUnknown
+		}
+		switch {
+		case what == entryModel && (old || short):
+			err = errors.Join(err, n.dropModel(root, digest))
+		case what == entryFetch:
+			err = errors.Join(err, locked(root, digest, func() error { return root.RemoveAll(e.Name()) }))
+		case what == entryLock && old:
+			err = errors.Join(err, dropLock(root, digest))
+		case what == entryMark && old:
+			err = errors.Join(err, n.dropMark(root, e.Name()))
+		case what == entryUnknown && (old || short):
+			err = errors.Join(err, root.RemoveAll(e.Name()))
 		}
 	}
 	return err
 }
 
-// dropModel removes a model, with the marks of pods that are gone, unless a pod uses it or looks at it now.
-func (n *Node) dropModel(root *os.Root, digest string) error {
+// entry is what something in a namespace's folder is, by its name.
+type entry int
+
+const (
+	entryUnknown entry = iota
+	entryModel
+	entryFetch
+	entryLock
+	entryMark
+)
+
+var entryName = regexp.MustCompile(`^(\.fetch-)?([0-9a-f]{64})(\.lock|\.pod-.+|-.+)?$`)
+
+func kindOf(name string) (what entry, digest string) {
+	m := entryName.FindStringSubmatch(name)
+	if m == nil {
+		return entryUnknown, ""
+	}
+	fetch, digest, rest := m[1] != "", m[2], m[3]
+	switch {
+	case fetch && strings.HasPrefix(rest, "-"):
+		return entryFetch, digest
+	case fetch:
+	case rest == "":
+		return entryModel, digest
+	case rest == ".lock":
+		return entryLock, digest
+	case strings.HasPrefix(rest, ".pod-"):
+		return entryMark, digest
+	}
+	return entryUnknown, ""
+}
+
+// locked does something unless somebody looks at the model or fetches it now.
+func locked(root *os.Root, digest string, do func() error) error {
 	lock, err := root.OpenFile(digest+".lock", os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		return err
@@ -120,22 +162,50 @@ func (n *Node) dropModel(root *os.Root, digest string) error {
 	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return nil
 	}
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return err
+	return do()
+}
+
+// dropLock removes the lock of a model that is not there.
+func dropLock(root *os.Root, digest string) error {
+	if _, err := root.Lstat(digest); err == nil {
+		return nil
 	}
-	for _, e := range entries {
-		pod, mark := strings.CutPrefix(e.Name(), digest+".pod-")
-		if !mark {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(n.podsDir(), filepath.Base(pod))); err == nil {
-			return nil
-		}
-		if err := root.Remove(e.Name()); err != nil {
+	return locked(root, digest, func() error { return root.Remove(digest + ".lock") })
+}
+
+// dropMark removes the mark of a pod that is gone.
+func (n *Node) dropMark(root *os.Root, name string) error {
+	if _, pod, _ := strings.Cut(name, ".pod-"); n.hasPod(pod) {
+		return nil
+	}
+	return root.RemoveAll(name)
+}
+
+func (n *Node) hasPod(uid string) bool {
+	_, err := os.Lstat(filepath.Join(n.podsDir(), filepath.Base(uid)))
+	return err == nil
+}
+
+// dropModel removes a model, with the marks of pods that are gone, unless a pod uses it or looks at it now.
+func (n *Node) dropModel(root *os.Root, digest string) error {
+	return locked(root, digest, func() error {
+		entries, err := fs.ReadDir(root.FS(), ".")
+		if err != nil {
 			return err
 		}
-	}
-	n.cfg.Log.Info("a model that no pod uses is removed", "folder", root.Name(), "digest", digest)
-	return root.RemoveAll(digest)
+		for _, e := range entries {
+			pod, mark := strings.CutPrefix(e.Name(), digest+".pod-")
+			if !mark {
+				continue
+			}
+			if n.hasPod(pod) {
+				return nil
+			}
+			if err := root.RemoveAll(e.Name()); err != nil {
+				return err
+			}
+		}
+		n.cfg.Log.Info("a model that no pod uses is removed", "folder", root.Name(), "digest", digest)
+		return root.RemoveAll(digest)
+	})
 }

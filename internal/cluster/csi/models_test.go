@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/api/commonruntime"
 )
@@ -99,5 +101,58 @@ func TestSweep(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(outside, "kept")); err != nil {
 		t.Errorf("a link was followed: %v", err)
+	}
+}
+
+// TestSweepRest: what killed fetches left goes at once, whatever else has no use after a day, and nothing that somebody holds.
+func TestSweepRest(t *testing.T) {
+	n := newNode(t)
+	dir := n.publishModels("alive", "team")
+	one, two, three := strings.Repeat("1", 64), strings.Repeat("2", 64), strings.Repeat("3", 64)
+	for _, name := range []string{one + ".pod-alive", one + ".pod-dead", one + ".lock", two + ".lock", "stray", ".hidden"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{".fetch-" + one + "-11", ".fetch-" + two + "-22", ".fetch-33", "folder/deep", one + ".tmp", three + ".lock/deep", three + ".pod-dead/deep"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock, err := os.Open(filepath.Join(dir, two+".lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (names []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, strings.NewReplacer(one, "1", two, "2", three, "3").Replace(e.Name()))
+		}
+		return names
+	}
+	now := time.Now()
+	for _, step := range []struct {
+		name  string
+		now   time.Time
+		short bool
+		want  []string
+	}{
+		{"now", now, false, []string{".fetch-2-22", ".fetch-33", ".hidden", "1.lock", "1.pod-alive", "1.pod-dead", "1.tmp", "2.lock", "3.lock", "3.pod-dead", "folder", "stray"}},
+		{"when the disk is nearly full", now, true, []string{".fetch-2-22", "1.lock", "1.pod-alive", "1.pod-dead", "2.lock", "3.pod-dead"}},
+		{"after a day", now.Add(25 * time.Hour), false, []string{".fetch-2-22", "1.pod-alive", "2.lock"}},
+	} {
+		if err := n.driver.sweep(step.now, step.short); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if diff := cmp.Diff(step.want, left()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
 	}
 }
