@@ -135,6 +135,8 @@ type OnlineDeploymentSpec struct {
 	CA       string `json:"ca,omitempty"`
 	// TokenSecret is the Secret in the same namespace whose key "token" fetches model and code; the control plane renews it.
 	TokenSecret string `json:"tokenSecret,omitempty"`
+	// Identity is the managed identity that the pods get tokens of; nil when they have none.
+	Identity *ManagedIdentity `json:"identity,omitempty"`
 }
 
 // DeploymentModel is the folder or file that is served.

@@ -32,6 +32,14 @@ const (
 	// FetchSecretSuffix follows DeploymentObjectName in the name of the Secret whose key FetchToken lets FetchContainer read blobs.
 	FetchSecretSuffix = "-fetchtoken-secrets"
 	FetchToken        = "token"
+	// IdentityHeader is the key, of the same Secret, of what processes of a pod must send to IdentityContainer, which serves tokens of the
+	// deployment's managed identity to them.
+	IdentityHeader    = "identity-header"
+	IdentityContainer = "identity-sidecar"
+	// IdentityProxy is the Service, in the extension's namespace, by which IdentityContainer reaches the control plane, and the audience of
+	// the tokens by which it proves whose pod it is in.
+	IdentityProxy     = "amlarc-identity-proxy"
+	IdentityProxyPort = 9999
 	// RouterService is the Service of the inference router, in the extension's namespace; its ports are named RouterHTTP and RouterHTTPS.
 	RouterService = "azureml-fe"
 	RouterHTTP    = "http"

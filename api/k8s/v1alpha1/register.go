@@ -12,7 +12,7 @@ var GroupVersion = schema.GroupVersion{Group: "amlarc.azureml.com", Version: "v1
 // AddToScheme registers this package's kinds with a scheme.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion, &AmlJob{}, &AmlJobList{}, &InstanceType{}, &InstanceTypeList{},
-		&OnlineEndpoint{}, &OnlineEndpointList{}, &OnlineDeployment{}, &OnlineDeploymentList{})
+		&OnlineEndpoint{}, &OnlineEndpointList{}, &OnlineDeployment{}, &OnlineDeploymentList{}, &Identity{}, &IdentityList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

@@ -182,7 +182,7 @@ func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthEr
 		return Claims{}, 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.")
 	}
 	if parsed.own {
-		return is.byRun(r.Context(), id, assertion)
+		return is.byWorkload(r.Context(), id, assertion)
 	}
 	c, ttl, oe := is.prove(r, id, secret, parsed)
 	if oe != nil {

@@ -10,9 +10,9 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 )
 
-// byRun answers a run that asks for tokens of a managed identity, with its own token as the proof.
-func (is *Issuer) byRun(ctx context.Context, clientID, token string) (Claims, time.Duration, *oauthError) {
-	run, err := is.Verify(ctx, token)
+// byWorkload answers a run or the pods of a deployment that ask for tokens of a managed identity, with their own token as the proof.
+func (is *Issuer) byWorkload(ctx context.Context, clientID, token string) (Claims, time.Duration, *oauthError) {
+	who, err := is.Verify(ctx, token)
 	switch {
 	case errors.Is(err, ErrExpired):
 		return Claims{}, 0, invalidClient(700024, "Client assertion failed: %s.", err)
@@ -20,13 +20,13 @@ func (is *Issuer) byRun(ctx context.Context, clientID, token string) (Claims, ti
 		return Claims{}, 0, invalidClient(50027, "Client assertion failed: %s.", err)
 	case err != nil:
 		return Claims{}, 0, is.broken(ctx, err)
-	case run.Kind != KindRun || is.cfg.Identities == nil:
-		return Claims{}, 0, invalidClient(700021, "Client assertion failed: a token of a %s gives no other token.", run.Kind)
+	case who.Kind != KindRun && who.Kind != KindDeployment || is.cfg.Identities == nil:
+		return Claims{}, 0, invalidClient(700021, "Client assertion failed: a token of a %s gives no other token.", who.Kind)
 	}
-	if ok, retry := is.asks.take("run " + run.ID); !ok { // not by client id: all runs of a compute have the same
+	if ok, retry := is.asks.take("workload " + who.ID); !ok { // not by client id: all runs of a compute have the same
 		return Claims{}, 0, tooMany(clientID, retry)
 	}
-	c, err := is.cfg.Identities.Claims(ctx, run, clientID)
+	c, err := is.cfg.Identities.Claims(ctx, who, clientID)
 	if no, ok := errors.AsType[*NoIdentity](err); ok {
 		return Claims{}, 0, refuse(http.StatusBadRequest, "unauthorized_client", 70021, "No matching federated identity record found for presented assertion: %s.", no.Reason)
 	}

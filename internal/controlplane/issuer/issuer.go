@@ -3,7 +3,8 @@
 //	POST /{tenant}/oauth2/v2.0/token   grant_type=client_credentials
 //	  client_id + client_secret (form or Basic)        service principals
 //	  client_id + client_assertion (private_key_jwt)   agents (client_id is the cluster's resource id), service principals with a key
-//	  client_id + client_assertion (a run's token)     the managed identity of that client id, which the run's compute has
+//	  client_id + client_assertion (token of a run     the managed identity of that client id, which the run or deployment was given
+//	    or of a deployment)
 //
 // Tokens are JSON web tokens for one audience, the control plane's public URL: RS256, those of runs ES256.
 package issuer
@@ -56,13 +57,14 @@ type KeyLookup func(ctx context.Context, clientID string) (Agent, error)
 
 // Identities knows managed identities.
 type Identities interface {
-	// Claims is who a token speaks for that a run asks for by the client id of an identity. The error is a *NoIdentity when the run may not.
-	Claims(ctx context.Context, run resource.Principal, clientID string) (Claims, error)
+	// Claims is who a token speaks for that a run or a deployment asks for by the client id of an identity. The error is a *NoIdentity when
+	// it may not.
+	Claims(ctx context.Context, who resource.Principal, clientID string) (Claims, error)
 	// Held reports whether the resource that a token of an identity was issued for still has the identity.
 	Held(ctx context.Context, p resource.Principal) (bool, error)
 }
 
-// NoIdentity refuses a run the tokens of an identity; Reason is told to it.
+// NoIdentity refuses a workload the tokens of an identity; Reason is told to it.
 type NoIdentity struct{ Reason string }
 
 func (e *NoIdentity) Error() string { return e.Reason }

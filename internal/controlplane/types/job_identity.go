@@ -28,8 +28,7 @@ func (d Deps) resolveIdentity(ctx context.Context, r store.Reader, compute store
 		return err
 	}
 	st.Identity, st.ComputeSeq = is.PrincipalID, compute.Seq
-	st.Spec.Identity = &commonruntime.Identity{ClientID: is.ClientID, PrincipalID: is.PrincipalID, ResourceID: is.ResourceID,
-		TokenURL: d.PublicURL + "/" + d.TenantID + "/oauth2/v2.0/token"}
+	st.Spec.Identity = &commonruntime.Identity{ClientID: is.ClientID, PrincipalID: is.PrincipalID, ResourceID: is.ResourceID, TokenURL: d.tokenURL()}
 	return nil
 }
 

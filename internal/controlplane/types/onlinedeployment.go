@@ -70,6 +70,9 @@ func (d Deps) admitDeployment(ctx context.Context, p *resource.Put) error {
 		p.Body["location"] = topString(endpoint, "location")
 	}
 	p.Body["sku"] = sku
+	if err := d.giveIdentity(ctx, p, endpoint, &st); err != nil {
+		return err
+	}
 	if p.Record.Internal, err = serving.Encode(st); err != nil {
 		return err
 	}

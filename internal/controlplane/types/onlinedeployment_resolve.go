@@ -2,6 +2,7 @@ package types
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -167,16 +168,32 @@ func (d Deps) TellDeployment(ctx context.Context, rec store.Record, old *link.De
 	st.Revision = serving.Revision(st.ID, raw)
 	out := link.Deployment{Endpoint: spec.Endpoint, Name: spec.Name, Resource: rec.ID, Namespace: st.Namespace, Spec: raw, Revision: st.Revision,
 		Labels: deploymentLabels(rec, st)}
-	if old != nil && old.Resource == rec.ID && d.Clock().Sub(st.TokenAt) < RenewFetchToken {
-		out.Secret = old.Secret
-		return out, st, nil
+	out.Secret, err = d.deploymentSecret(ctx, rec, &st, old)
+	return out, st, err
+}
+
+// deploymentSecret is what the pods read: a token, and what their processes must send to get tokens of the managed identity, which stays as
+// long as it is told, because it is in the surroundings of processes that run.
+func (d Deps) deploymentSecret(ctx context.Context, rec store.Record, st *serving.Deployment, old *link.Deployment) (map[string]string, error) {
+	secret := map[string]string{}
+	if old != nil && old.Resource == rec.ID {
+		maps.Copy(secret, old.Secret)
+	}
+	switch {
+	case st.Spec.Identity == nil:
+		delete(secret, v1alpha1.IdentityHeader)
+	case secret[v1alpha1.IdentityHeader] == "":
+		secret[v1alpha1.IdentityHeader] = rand.Text()
+	}
+	if secret[v1alpha1.FetchToken] != "" && d.Clock().Sub(st.TokenAt) < RenewFetchToken {
+		return secret, nil
 	}
 	token, err := d.IssueFetchToken(ctx, rec.Key, st.ID, fetchTokenTTL)
 	if err != nil {
-		return out, st, fmt.Errorf("issuing a token for deployment %s: %w", rec.Key, err)
+		return nil, fmt.Errorf("issuing a token for deployment %s: %w", rec.Key, err)
 	}
-	out.Secret, st.TokenAt = map[string]string{v1alpha1.FetchToken: token}, d.Clock().UTC()
-	return out, st, nil
+	secret[v1alpha1.FetchToken], st.TokenAt = token, d.Clock().UTC()
+	return secret, nil
 }
 
 func deploymentLabels(rec store.Record, st serving.Deployment) map[string]string {

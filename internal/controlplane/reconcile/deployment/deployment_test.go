@@ -200,3 +200,49 @@ func TestEndpointEndsItsOperation(t *testing.T) {
 		t.Errorf("%v", e.Show(typestest.Endpoint)["properties"])
 	}
 }
+
+// TestIdentity: pods learn whom they speak as, and what to send, which stays while the token is renewed and the deployment updated.
+func TestIdentity(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	c := deployment.New(e.Deps)
+	with := strings.Replace(typestest.BlueBody, "{", `{"identity":{"type":"SystemAssigned"},`, 1)
+	told := func(body string) (link.Deployment, *v1alpha1.ManagedIdentity) {
+		t.Helper()
+		if body != "" {
+			e.Put(typestest.Blue, body)
+		}
+		e.Step(c, typestest.Blue)
+		var d link.Deployment
+		var spec v1alpha1.OnlineDeploymentSpec
+		if !e.Desired(key, &d) {
+			t.Fatal("the cluster was not told of the deployment")
+		}
+		if err := json.Unmarshal(d.Spec, &spec); err != nil {
+			t.Fatal(err)
+		}
+		e.Set(typestest.Blue, map[string]any{"provisioningState": "Succeeded"})
+		return d, spec.Identity
+	}
+	if d, is := told(typestest.BlueBody); is != nil || d.Secret[v1alpha1.IdentityHeader] != "" {
+		t.Errorf("without identity: %+v", is)
+	}
+	first, is := told(with)
+	if is == nil || is.ClientID == "" || is.PrincipalID != e.Show(typestest.Blue)["identity"].(map[string]any)["principalId"] || !strings.HasSuffix(is.TokenURL, "/oauth2/v2.0/token") {
+		t.Fatalf("identity %+v", is)
+	}
+	header := first.Secret[v1alpha1.IdentityHeader]
+	if len(header) < 26 || first.Secret[v1alpha1.FetchToken] == "" {
+		t.Fatalf("header %q", header)
+	}
+	e.Advance(31 * 24 * time.Hour)
+	if d, _ := told(""); d.Secret[v1alpha1.IdentityHeader] != header || d.Secret[v1alpha1.FetchToken] == first.Secret[v1alpha1.FetchToken] {
+		t.Error("a renewal of the token changed what processes send, or there was none")
+	}
+	if d, again := told(strings.Replace(with, `"properties":{`, `"properties":{"environmentVariables":{"A":"b"},`, 1)); d.Secret[v1alpha1.IdentityHeader] != header || *again != *is {
+		t.Errorf("an update changed what processes send, or the identity: %+v", again)
+	}
+	if d, is := told(strings.Replace(with, "SystemAssigned", "None", 1)); is != nil || d.Secret[v1alpha1.IdentityHeader] != "" {
+		t.Errorf("taken away: %+v", is)
+	}
+}

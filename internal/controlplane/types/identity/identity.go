@@ -1,5 +1,5 @@
-// Package identity knows the managed identities of resources: which ones a resource has, in which order, and which of them a run may
-// speak as.
+// Package identity knows the managed identities of resources: which ones a resource has, in which order, and which of them a run or a
+// deployment may speak as.
 package identity
 
 import (
@@ -31,6 +31,25 @@ type Identity struct {
 type Order struct {
 	// UserAssigned are Keys.
 	UserAssigned []string `json:"userAssigned,omitempty"`
+}
+
+// Grant is the identity that a workload was given when it was written: whose it is, and from which resource it is had.
+type Grant struct {
+	// Principal is the identity's; "" for none.
+	Principal string `json:"principal,omitempty"`
+	// Carrier is the Key of the resource that has the identity, CarrierSeq the Seq of its record then; 0 when that is the workload itself.
+	Carrier    string `json:"carrier,omitempty"`
+	CarrierSeq int64  `json:"carrierSeq,omitempty"`
+}
+
+// carrierNoun is what people call the carrier's type.
+func (g Grant) carrierNoun() string {
+	parts := strings.Split(g.Carrier, "/")
+	typ := parts[max(len(parts)-2, 0)]
+	if typ == "onlineendpoints" {
+		return "endpoint"
+	}
+	return strings.TrimSuffix(typ, "s")
 }
 
 // Encode is the form to store.

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,51 +22,86 @@ func refuse(format string, args ...any) error {
 	return &issuer.NoIdentity{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Claims is the identity that a run was submitted with, as long as the job goes on and its compute has the identity.
-func (t Tokens) Claims(ctx context.Context, run resource.Principal, clientID string) (issuer.Claims, error) {
-	job, err := t.Store.Get(ctx, run.Scope)
-	if errors.Is(err, store.ErrNotFound) {
-		return issuer.Claims{}, refuse("the job does not exist any more")
-	}
-	if err != nil {
-		return issuer.Claims{}, fmt.Errorf("reading job %s: %w", run.Scope, err)
-	}
-	st, err := runstate.Decode(job)
-	if err != nil {
-		return issuer.Claims{}, err
-	}
-	view, err := runstate.Read(job)
-	if err != nil {
-		return issuer.Claims{}, err
-	}
-	switch {
-	case run.ID != runstate.PrincipalID(job.Key, st.JobID):
-		return issuer.Claims{}, refuse("the token is of another run that had the name %s and was deleted", job.Name)
-	case runstate.Terminal(view.Status):
-		return issuer.Claims{}, refuse("job %s is %s", job.Name, view.Status)
-	case st.Identity == "":
-		return issuer.Claims{}, refuse("job %s has no managed identity", job.Name)
-	}
-	return t.ofCompute(ctx, st, job.Name, clientID)
+// workload is what a token's bearer was given to speak as.
+type workload struct {
+	// name is how it is told of, such as "job train".
+	name string
+	Grant
 }
 
-func (t Tokens) ofCompute(ctx context.Context, st runstate.State, job, clientID string) (issuer.Claims, error) {
-	compute, list, err := t.carrier(ctx, st.Compute)
+// Claims is the identity that a run or a deployment was given, as long as it goes on and what the identity was had from has it.
+func (t Tokens) Claims(ctx context.Context, who resource.Principal, clientID string) (issuer.Claims, error) {
+	read, noun := ofRun, "job"
+	if who.Kind == issuer.KindDeployment {
+		read, noun = ofDeployment, "deployment"
+	}
+	rec, err := t.Store.Get(ctx, who.Scope)
+	if errors.Is(err, store.ErrNotFound) {
+		return issuer.Claims{}, refuse("the %s does not exist any more", noun)
+	}
+	if err != nil {
+		return issuer.Claims{}, fmt.Errorf("reading %s %s: %w", noun, who.Scope, err)
+	}
+	w := workload{name: noun + " " + rec.Name}
+	if w.Grant, err = read(rec, who); err != nil {
+		return issuer.Claims{}, err
+	}
+	if w.Principal == "" {
+		return issuer.Claims{}, refuse("%s has no managed identity", w.name)
+	}
+	return t.given(ctx, w, clientID)
+}
+
+func ofRun(job store.Record, run resource.Principal) (Grant, error) {
+	st, err := runstate.Decode(job)
+	if err != nil {
+		return Grant{}, err
+	}
+	view, err := runstate.Read(job)
+	switch {
+	case err != nil:
+		return Grant{}, err
+	case run.ID != runstate.PrincipalID(job.Key, st.JobID):
+		return Grant{}, refuse("the token is of another run that had the name %s and was deleted", job.Name)
+	case runstate.Terminal(view.Status):
+		return Grant{}, refuse("job %s is %s", job.Name, view.Status)
+	}
+	return Grant{Principal: st.Identity, Carrier: st.Compute, CarrierSeq: st.ComputeSeq}, nil
+}
+
+func ofDeployment(rec store.Record, pods resource.Principal) (Grant, error) {
+	var st struct {
+		ID       string `json:"id"`
+		SpeaksAs Grant  `json:"speaksAs"`
+	}
+	if err := json.Unmarshal(rec.Internal, &st); err != nil {
+		return Grant{}, fmt.Errorf("decoding state of %s: %w", rec.Key, err)
+	}
+	if pods.ID != st.ID {
+		return Grant{}, refuse("the token is of another deployment that had the name %s and was deleted", rec.Name)
+	}
+	return st.SpeaksAs, nil
+}
+
+// given looks whether the carrier of a workload's identity has it still.
+func (t Tokens) given(ctx context.Context, w workload, clientID string) (issuer.Claims, error) {
+	carrier, list, err := t.carrier(ctx, w.Carrier)
 	if err != nil {
 		return issuer.Claims{}, err
 	}
-	id, has := Find(list, st.Identity)
+	id, has := Find(list, w.Principal)
+	noun := w.carrierNoun()
 	switch {
-	case compute.Seq == 0:
-		return issuer.Claims{}, refuse("the compute of job %s was detached", job)
-	case compute.Seq != st.ComputeSeq:
-		return issuer.Claims{}, refuse("the compute of job %s was detached; the one that has its name now is another", job)
+	case carrier.Seq == 0:
+		return issuer.Claims{}, refuse("the %s of %s was detached or deleted", noun, w.name)
+	case w.CarrierSeq != 0 && carrier.Seq != w.CarrierSeq:
+		return issuer.Claims{}, refuse("the %s of %s was detached or deleted; the one that has its name now is another", noun, w.name)
 	case !has:
-		return issuer.Claims{}, refuse("the managed identity that job %s was submitted with was deleted, or taken away from compute %s", job, compute.Name)
+		return issuer.Claims{}, refuse("the managed identity that %s was made with was deleted, or taken away from %s %s", w.name, noun, carrier.Name)
 	case !strings.EqualFold(clientID, id.ClientID):
-		return issuer.Claims{}, refuse("the managed identity of job %s has client id %s, not %s", job, id.ClientID, clientID)
+		return issuer.Claims{}, refuse("the managed identity of %s has client id %s, not %s", w.name, id.ClientID, clientID)
 	}
-	return issuer.Claims{Subject: id.PrincipalID, ClientID: id.ClientID, Name: id.Name, Kind: issuer.KindManagedIdentity, Scope: compute.Key, ScopeSeq: compute.Seq}, nil
+	return issuer.Claims{Subject: id.PrincipalID, ClientID: id.ClientID, Name: id.Name, Kind: issuer.KindManagedIdentity, Scope: carrier.Key, ScopeSeq: carrier.Seq}, nil
 }
 
 // carrier reads a resource and its identities; of one that is gone it returns nothing.

@@ -44,6 +44,8 @@ type Deployment struct {
 	identity.Order
 	// ID is the object id of its token.
 	ID string `json:"id"`
+	// SpeaksAs is the managed identity that its pods get tokens of.
+	SpeaksAs identity.Grant `json:"speaksAs,omitzero"`
 	// Spec is what the cluster is told but for the addresses, which are looked at when it is.
 	Spec v1alpha1.OnlineDeploymentSpec `json:"spec"`
 	// Revision is that of what the cluster was told last, TokenAt when the token it was told was issued.

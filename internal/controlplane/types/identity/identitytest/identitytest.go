@@ -1,5 +1,5 @@
-// Package identitytest is a control plane with a compute that has identities, and a real issuer over TLS, for the tests of those who give
-// and take tokens of identities.
+// Package identitytest is a control plane with a compute and an endpoint that have identities, and a real issuer over TLS, for the tests of
+// those who give and take tokens of identities.
 package identitytest
 
 import (
@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 )
 
@@ -31,11 +32,11 @@ type Lab struct {
 	Server *httptest.Server
 }
 
-// New makes one; its compute has no identity yet.
+// New makes one; its compute and its endpoint have no identity yet.
 func New(t *testing.T) *Lab {
 	t.Helper()
 	l := &Lab{Env: typestest.New(t)}
-	l.Ready()
+	l.Serving()
 	mux := http.NewServeMux()
 	l.Server = httptest.NewTLSServer(mux)
 	t.Cleanup(l.Server.Close)
@@ -53,11 +54,43 @@ func New(t *testing.T) *Lab {
 // Attach gives the compute an identity: the body's JSON, "" for none.
 func (l *Lab) Attach(body string) {
 	l.T.Helper()
-	if body != "" {
-		body = `"identity":` + body + `,`
-	}
-	l.Put(typestest.Compute, strings.Replace(typestest.ComputeBody, "{", "{"+body, 1))
+	l.Put(typestest.Compute, with(body, typestest.ComputeBody))
 	l.Set(typestest.Compute, map[string]any{"provisioningState": "Succeeded"})
+}
+
+// Serve gives the endpoint an identity: the body's JSON, "" for none.
+func (l *Lab) Serve(body string) {
+	l.T.Helper()
+	l.Put(typestest.Endpoint, with(body, typestest.EndpointBody))
+	l.Set(typestest.Endpoint, map[string]any{"provisioningState": "Succeeded"})
+}
+
+// Deploy makes deployment Blue, or writes it again, with an identity (JSON, "" for none), and returns its state and its pods' token.
+func (l *Lab) Deploy(body string) (serving.Deployment, string) {
+	l.T.Helper()
+	l.Put(typestest.Blue, with(body, typestest.BlueBody))
+	l.Set(typestest.Blue, map[string]any{"provisioningState": "Succeeded"})
+	rec := l.Record(typestest.Blue)
+	st, err := serving.DecodeDeployment(rec)
+	if err != nil {
+		l.T.Fatal(err)
+	}
+	token, err := l.Issuer.Issue(l.Ctx, issuer.Claims{Subject: st.ID, ClientID: st.ID, Kind: issuer.KindDeployment, Scope: rec.Key}, time.Hour)
+	if err != nil {
+		l.T.Fatal(err)
+	}
+	if st.Spec.Identity != nil {
+		st.Spec.Identity.TokenURL = l.Issuer.TokenURL()
+	}
+	return st, token
+}
+
+// with adds an identity to a resource's body.
+func with(identity, body string) string {
+	if identity == "" {
+		return body
+	}
+	return strings.Replace(body, "{", `{"identity":`+identity+`,`, 1)
 }
 
 // Assign makes Zoe and Abe and gives both to the compute, Zoe first.
