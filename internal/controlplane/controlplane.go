@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
 	"fairlead.dev/fairlead/internal/controlplane/clusterconnect"
 	"fairlead.dev/fairlead/internal/controlplane/datastores"
+	"fairlead.dev/fairlead/internal/controlplane/deploy"
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/history"
@@ -164,9 +165,11 @@ func (p *plane) wire(tenantID, ca string) error {
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check,
 		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count, Installer: p.cfg.Installer}
-	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type())...), Committed: p.committed}
+	deployer := deploy.New(deploy.Config{Store: p.store, Clock: time.Now, Seal: keys.seal, Open: keys.open, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID})
+	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type(), deployer.Type())...), Committed: p.committed}
+	deployer.Engine = p.engine
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
-	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), discard.New(p.store, p.front, time.Now))
+	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), deployer, discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
 	main, err := server.New(server.Config{

@@ -93,6 +93,9 @@ func (e *Engine) checkPlace(t *resource.Type, id arm.ID) error {
 	if n == 0 {
 		return nil
 	}
+	if full := t.FullType(); full == TypeSubscription || full == TypeResourceGroup {
+		return arm.Errorf(http.StatusBadRequest, "InvalidResourceScope", "'%s' is no place for a subscription or a resource group.", id)
+	}
 	nested := n > 1
 	scope := arm.ID{Subscription: id.Subscription, ResourceGroup: id.ResourceGroup, Segments: id.Segments[:n-1]}
 	for _, x := range t.Extends {

@@ -40,6 +40,9 @@ type Type struct {
 	// NoProvisioningState for types whose wire shape has none (jobs, codes …).
 	NoProvisioningState bool
 
+	// Absent is why there are none of the type and need be none, half a sentence; "" for types that there are.
+	Absent string
+
 	// Admit checks and completes a PUT (or the result of a merged PATCH) inside its transaction: validates, sets defaults,
 	// strips read-only fields, moves secrets out of Body, writes desired values. Returned *arm.Error values reach the caller as they are.
 	Admit func(ctx context.Context, p *Put) error
@@ -54,6 +57,10 @@ type Type struct {
 	Samples func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error)
 	// LogsOf is the Key of the cluster whose logs are read below a resource of the type; nil for types without.
 	LogsOf func(rec store.Record) string
+	// JSONC: bodies may have comments and names without quotes, as azure-cli sends templates.
+	JSONC bool
+	// Views by lower-case name: GET <id>/<view> lists what belongs to a resource and is none itself, GET <id>/<view>/<name> shows one.
+	Views map[string]View
 	// Actions by lower-case name: POST <id>/<action>.
 	Actions map[string]Action
 	// Filter narrows a list by query parameters the type understands (tag, jobType, hash, isDefault …); false leaves it out.
@@ -108,6 +115,15 @@ type Principal struct {
 	ScopeSeq int64
 	// Expires is when the token stops being accepted; what outlives a request ends then. Zero when there is no token.
 	Expires time.Time
+}
+
+// View lists what belongs to a resource.
+type View func(ctx context.Context, r store.Reader, rec store.Record) ([]Viewed, error)
+
+// Viewed is one entry of a view; Body is sent as JSON.
+type Viewed struct {
+	Name string
+	Body any
 }
 
 // Action is a POST on a resource.

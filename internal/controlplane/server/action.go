@@ -32,6 +32,9 @@ func (s *server) serveAction(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	if len(body) > 0 {
+		if c.typ.JSONC {
+			body = relaxed(body)
+		}
 		if err := checkObject(body); err != nil {
 			return err
 		}

@@ -42,6 +42,8 @@ func (s *server) serveARM(w http.ResponseWriter, r *http.Request) error {
 		return s.serveMetrics(w, c)
 	case kindLogs, kindLogStreams:
 		return s.serveLogs(w, c)
+	case kindView:
+		return s.serveView(w, c)
 	case kindResources:
 		return s.serveResources(w, c)
 	case kindOperation, kindOperationResult:

@@ -13,16 +13,20 @@ import (
 	"unicode/utf8"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
 )
 
-// readObject reads a JSON object from a request's body.
-func readObject(r *http.Request) (json.RawMessage, error) {
+// readObject reads a JSON object for a type from a request's body.
+func readObject(r *http.Request, t *resource.Type) (json.RawMessage, error) {
 	raw, err := readJSON(r)
 	if err != nil {
 		return nil, err
 	}
 	if len(raw) == 0 {
 		return nil, arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request has no body; %s needs a JSON object.", r.Method)
+	}
+	if t.JSONC {
+		raw = relaxed(raw)
 	}
 	return raw, checkObject(raw)
 }

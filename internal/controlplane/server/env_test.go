@@ -86,6 +86,10 @@ func testTypes() []*resource.Type {
 			Samples: func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error) {
 				return r.Samples(ctx, rec.Key, from, to)
 			},
+			JSONC: true,
+			Views: map[string]resource.View{"labels": func(_ context.Context, _ store.Reader, rec store.Record) ([]resource.Viewed, error) {
+				return []resource.Viewed{{Name: "One", Body: map[string]string{"of": rec.Name}}}, nil
+			}},
 			Actions: map[string]resource.Action{
 				"listkeys": {Permission: "secret", Run: func(_ context.Context, c *resource.Call) (any, error) {
 					return map[string]string{"key": string(c.Record.Secret)}, nil

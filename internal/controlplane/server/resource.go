@@ -58,7 +58,7 @@ func (s *server) putResource(w http.ResponseWriter, c *call, merge bool) error {
 	if err := s.check(c, c.typ, "write", c.id.String()); err != nil {
 		return err
 	}
-	body, err := readObject(c.Request)
+	body, err := readObject(c.Request, c.typ)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ const (
 	kindMetricDefinitions
 	kindLogs
 	kindLogStreams
+	kindView
 )
 
 // target is a parsed path.
@@ -43,10 +44,12 @@ type target struct {
 	root bool
 	// typ is the type of a resource, of a collection's members or of an action's resource.
 	typ *resource.Type
-	// name is an action's name, a namespace, an operation's id or a role definition's id.
+	// name is an action's name, a namespace, an operation's id, a role definition's id or that of one entry of a view.
 	name string
 	// namespace is the provider of an operation.
 	namespace string
+	// view is the lower-case name of a view.
+	view string
 }
 
 // parseTarget reads an escaped path.
@@ -109,6 +112,8 @@ func (s *server) parseSubscription(method string, segs []string) (target, error)
 	switch {
 	case first == "providers":
 		return s.parseProviders(method, id, rest, false)
+	case first == "deployments": // of groups, as the reference writes the path to their operations
+		return s.parseProviders(method, id, append([]string{"providers", "Microsoft.Resources"}, rest...), false)
 	case first == "resources" && len(rest) == 1:
 		return target{kind: kindResources, id: id}, nil
 	case first == "locations" && len(rest) == 1 && id.ResourceGroup == "":
@@ -185,6 +190,10 @@ func (s *server) parseLast(method string, id arm.ID, ns string, parts []string, 
 	case n == 4 && low == "locations" && top && strings.EqualFold(parts[2], "operationResults"):
 		return target{kind: kindOperationResult, id: id, namespace: ns, name: parts[3]}, nil
 	case n%2 == 0:
+		if v, ok := s.view(extend(id, ns, parts[:n-2]), parts[n-2]); ok {
+			v.name = parts[n-1]
+			return v, nil
+		}
 		if n >= 4 && strings.EqualFold(parts[n-2], "operations") {
 			return target{kind: kindOperation, id: extend(id, ns, parts[:n-2]), namespace: ns, name: parts[n-1]}, nil
 		}
@@ -211,6 +220,9 @@ func (s *server) parseOdd(method string, id arm.ID, ns string, parts []string) (
 		if t, ok := s.cfg.Engine.Registry.Lookup(scope.Type()); ok {
 			if k, isLogs := logKinds[strings.ToLower(parts[len(parts)-1])]; isLogs && t.LogsOf != nil {
 				return s.about(k, scope)
+			}
+			if v, ok := s.view(scope, parts[len(parts)-1]); ok {
+				return v, nil
 			}
 			_, isAction := t.Actions[strings.ToLower(parts[len(parts)-1])]
 			if isAction || method == http.MethodPost {
@@ -250,6 +262,16 @@ func (s *server) about(k kind, id arm.ID) (target, error) {
 	t, err := s.resource(id)
 	t.kind = k
 	return t, err
+}
+
+// view is a list below a resource, if its type has one of that name.
+func (s *server) view(id arm.ID, name string) (target, bool) {
+	t, err := s.resource(id)
+	if err != nil || t.typ.Views[strings.ToLower(name)] == nil {
+		return target{}, false
+	}
+	t.kind, t.view = kindView, strings.ToLower(name)
+	return t, true
 }
 
 func checkLength(id arm.ID) error {

@@ -95,6 +95,7 @@ func All(d Deps) []*resource.Type {
 		connectedCluster(d), managedCluster(d), extension(d),
 		workspace(d), compute(d), datastore(d), job(d), onlineEndpoint(d), onlineDeployment(d),
 	}
+	ts = append(ts, absent()...)
 	ts = append(ts, channel(d)...)
 	ts = append(ts, code(d)...)
 	ts = append(ts, environment(d)...)

@@ -68,6 +68,9 @@ func admitWorkspace(ctx context.Context, d Deps, p *resource.Put) error {
 		w.StorageAccount = storageAccountID(p.ID, account.Name(w.WorkspaceID))
 	}
 	w.TenantID = d.TenantID
+	for _, none := range []string{"keyVault", "applicationInsights", "containerRegistry"} { // resources that no workspace here has
+		delete(props, none)
+	}
 	if err := overlay(props, w); err != nil {
 		return err
 	}

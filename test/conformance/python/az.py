@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,6 +10,17 @@ from steps import end, equal, expect, step
 
 endpoint, subscription, group = os.environ["FAIRLEAD_ENDPOINT"], os.environ["AZURE_SUBSCRIPTION_ID"], os.environ["CONFORMANCE_GROUP"]
 cluster = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Kubernetes/connectedClusters/{os.environ['CONFORMANCE_CLUSTER']}"
+template = pathlib.Path(os.environ["CONFORMANCE_DIR"]) / "template.json"
+template.write_text(json.dumps({
+    "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+    "parameters": {"name": {"type": "string"}, "word": {"type": "securestring"}},
+    "resources": [
+        {"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31", "name": "[parameters('name')]", "location": "[resourceGroup().location]",
+         "tags": {"copy": "[string(copyIndex())]"}, "copy": {"name": "loop", "count": 1}, "dependsOn": ["[resourceId('Microsoft.KeyVault/vaults', 'az-vault')]"]},
+        {"type": "Microsoft.KeyVault/vaults", "apiVersion": "2023-07-01", "name": "az-vault", "location": "[resourceGroup().location]", "properties": {"secret": "[parameters('word')]"}},
+    ],
+    "outputs": {"client": {"type": "string", "value": "[reference(parameters('name')).clientId]"}},
+}))
 environment = {k: v for k, v in os.environ.items() if not k.startswith(("ARM_", "AZURE_AUTHORITY"))}
 
 
@@ -73,6 +85,21 @@ def _():
     ws = az("resource", "create", "-g", group, "-n", "az-lab", "--resource-type", "Microsoft.MachineLearningServices/workspaces", "-l", "local", "-p", "{}")
     equal(ws["properties"]["provisioningState"], "Succeeded")
     az("resource", "delete", "--ids", ws["id"])
+
+
+@step("deploy a template")
+def _():
+    made = az("deployment", "group", "create", "-g", group, "-n", "az-first", "--template-file", str(template), "--parameters", "name=az-by-template", "word=hush")
+    equal((made["properties"]["provisioningState"], made["properties"]["outputs"]["client"]["type"]), ("Succeeded", "String"))
+    identity = az("identity", "show", "-n", "az-by-template", "-g", group)
+    equal((identity["clientId"], identity["tags"]), (made["properties"]["outputs"]["client"]["value"], {"copy": "0"}))
+    expect("hush" not in json.dumps(made), made)
+    equal([d["name"] for d in az("deployment", "group", "list", "-g", group)], ["az-first"])
+    steps = az("deployment", "operation", "group", "list", "-g", group, "-n", "az-first")
+    equal({s["properties"]["targetResource"]["resourceName"]: s["properties"]["provisioningState"] for s in steps}, {"az-by-template": "Succeeded", "az-vault": "Succeeded"})
+    text = az("deployment", "group", "validate", "-g", group, "--template-file", str(template), "--parameters", "nme=x", "word=y", fails=True)
+    expect("did you mean" in text or "nme" in text, text)
+    az("deployment", "group", "delete", "-g", group, "-n", "az-first")
 
 
 @step("send any request")

@@ -30,9 +30,25 @@ for i in range(3):
     (folder / f"{i}.bin").write_bytes(os.urandom(100_000))
 
 
-@step("make a workspace", limit="the client makes it by an ARM template deployment, which this server has not; make it with `fairlead ml workspace create` or a PUT")
+@step("make a workspace")
 def _():
-    refused(lambda: ml.workspaces.begin_create(Workspace(name="py-made", location="local")).result(60), "'deployments' could not be found in the namespace 'Microsoft.Resources'")
+    made = ml.workspaces.begin_create(Workspace(name="py-made", location="local", description="by template", tags={"k": "v"})).result(120)
+    equal((made.name, made.location, made.description, made.tags["k"]), ("py-made", "local", "by template", "v"))
+    expect(made.storage_account and not made.key_vault and not made.application_insights, f"{made.storage_account}, {made.key_vault}, {made.application_insights}")
+    equal({d.name for d in MLClient(credential, subscription, group, "py-made", enable_telemetry=False).datastores.list()}, {"workspaceblobstore", "workspaceartifactstore"})
+    changed = ml.workspaces.begin_create(Workspace(name="py-made", display_name="Made")).result(120)
+    equal((changed.display_name, changed.tags["k"]), ("Made", "v"))
+
+
+@step("be told why a workspace is not made")
+def _():
+    refused(lambda: ml.workspaces.begin_create(Workspace(name="x" * 40, location="local")).result(120), "3 to 33 letters")
+
+
+@step("delete a workspace with what was made for it")
+def _():
+    ml.workspaces.begin_delete("py-made", delete_dependent_resources=True).wait(60)
+    expect("py-made" not in [w.name for w in ml.workspaces.list()])
 
 
 @step("read and list workspaces")
