@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"fairlead.dev/fairlead/internal/controlplane/signin"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 )
 
@@ -33,9 +34,14 @@ type Config struct {
 	// StorageSuffix is the name below which storage accounts are hosts, {account}.blob.{suffix}; "" derives it from PublicURL.
 	StorageSuffix string
 	// TLSCert and TLSKey name a certificate of the user's own; NoTLS serves plain HTTP, for use behind a proxy that does TLS.
-	TLSCert, TLSKey     string
-	NoTLS               bool
-	Locations           []string
+	TLSCert, TLSKey string
+	NoTLS           bool
+	Locations       []string
+	// UsersFile is a YAML file of people who sign in with a password (package users); "" is users.yaml in DataDir, which need not be there.
+	UsersFile string
+	// OIDC is an outside provider that people sign in at; without Issuer there is none. OIDCSecretFile holds its ClientSecret.
+	OIDC                signin.OutsideConfig
+	OIDCSecretFile      string
 	LogLevel, LogFormat string
 	// Installer reaches managed clusters; nil takes none.
 	Installer types.Installer
@@ -59,6 +65,12 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	fs.BoolVar(&c.NoTLS, "no-tls", false, "serve plain HTTP; only behind a proxy that does TLS")
 	fs.StringSliceVar(&c.Locations, "locations", []string{"local"}, "names of locations to offer, the default first")
+	fs.StringVar(&c.UsersFile, "users-file", "", "YAML file of people who sign in with a password, as 'fairlead server users add' writes it; read again when it changes (default: users.yaml in the data folder)")
+	fs.StringVar(&c.OIDC.Issuer, "oidc-issuer", "", "address of an OpenID Connect provider that people sign in at, such as https://login.example.com")
+	fs.StringVar(&c.OIDC.ClientID, "oidc-client-id", "", "client id by which the provider knows this server; register the redirect URI <public-url>/<tenant>/signin/callback")
+	fs.StringVar(&c.OIDCSecretFile, "oidc-client-secret-file", "", "file with the client secret (none: a public client)")
+	fs.StringVar(&c.OIDC.CAFile, "oidc-ca-file", "", "PEM file of the authority that verifies the provider (default: the system's)")
+	fs.StringVar(&c.OIDC.Name, "oidc-name", "", "what the sign-in page calls the provider (default: its host)")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 }
@@ -128,6 +140,9 @@ func (c *Config) Validate() error {
 	}
 	if c.NoTLS && c.TLSCert != "" {
 		bad("--no-tls and --tls-cert contradict each other; give one")
+	}
+	if c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDCSecretFile != "" || c.OIDC.CAFile != "" || c.OIDC.Name != "") {
+		bad("--oidc-client-id and the like need --oidc-issuer, the provider's address")
 	}
 	if len(c.Locations) == 0 {
 		c.Locations = []string{"local"}

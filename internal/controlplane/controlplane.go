@@ -146,15 +146,18 @@ func openStore(ctx context.Context, cfg Config) (store.Store, error) {
 
 // wire connects the parts: registry and engine, issuer and role check, blob front, link, history, reconcilers, server.
 func (p *plane) wire(tenantID, ca string) error {
-	var err error
 	p.authz = authz.New(p.store)
-	p.issuer, err = issuer.New(issuer.Config{Dir: filepath.Join(p.cfg.DataDir, "token-keys"), PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Identities: identity.Tokens{Store: p.store}, Log: p.log})
-	if err != nil {
-		return fmt.Errorf("preparing token issuer: %w", err)
-	}
 	keys, err := loadKeys(p.cfg.DataDir)
 	if err != nil {
 		return err
+	}
+	people, err := openSignIn(p.cfg, tenantID, p.store, keys.box, p.log)
+	if err != nil {
+		return err
+	}
+	p.issuer, err = issuer.New(issuer.Config{Dir: filepath.Join(p.cfg.DataDir, "token-keys"), PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Identities: identity.Tokens{Store: p.store}, People: people, Log: p.log})
+	if err != nil {
+		return fmt.Errorf("preparing token issuer: %w", err)
 	}
 	authenticate := func(r *http.Request) (resource.Principal, error) { return server.Authenticate(p.issuer.Verify, r) }
 	may := blobs.NewAuthorizer(p.store, p.authz.Check, nil)
@@ -174,7 +177,10 @@ func (p *plane) wire(tenantID, ca string) error {
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
 	main, err := server.New(server.Config{
 		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
-		Logs: p.logs, Public: p.issuer.Register,
+		Logs: p.logs, Public: func(mux *http.ServeMux) {
+			p.issuer.Register(mux)
+			people.Register(mux, p.issuer)
+		},
 		Ready: func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
 			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),

@@ -6,16 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
-	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/throttle"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
 )
 
@@ -66,53 +68,74 @@ func (is *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Pragma", "no-cache")
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	tok, ttl, oe := is.token(r)
+	g, oe := is.token(r)
 	if oe != nil {
 		is.sendError(w, r, oe)
 		return
 	}
-	secs := int(ttl / time.Second)
+	secs := int(g.ttl / time.Second)
 	now := is.cfg.Now()
-	answer := map[string]any{"token_type": "Bearer", "expires_in": secs, "ext_expires_in": secs, "access_token": tok}
+	answer := map[string]any{"token_type": "Bearer", "expires_in": secs, "ext_expires_in": secs, "access_token": g.access}
+	maps.Copy(answer, g.more)
 	if strings.HasSuffix(r.URL.Path, "/oauth2/token") { // the older endpoint sends numbers as strings, and more of them
 		n := func(i int64) string { return fmt.Sprint(i) }
 		answer["expires_in"], answer["ext_expires_in"] = n(int64(secs)), n(int64(secs))
-		answer["expires_on"], answer["not_before"] = n(now.Add(ttl).Unix()), n(now.Unix())
+		answer["expires_on"], answer["not_before"] = n(now.Add(g.ttl).Unix()), n(now.Unix())
 		answer["resource"] = r.PostForm.Get("resource")
 	}
 	sendJSON(w, http.StatusOK, answer)
 }
 
+// grantedTokens is a good answer: the access token, how long it lives, and what people's clients get besides.
+type grantedTokens struct {
+	access string
+	ttl    time.Duration
+	more   map[string]any
+}
+
 // token answers a token request.
-func (is *Issuer) token(r *http.Request) (string, time.Duration, *oauthError) {
+func (is *Issuer) token(r *http.Request) (grantedTokens, *oauthError) {
+	none := grantedTokens{}
 	if oe := is.checkTenant(r.PathValue("tenant")); oe != nil {
-		return "", 0, oe
+		return none, oe
 	}
 	if err := r.ParseForm(); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return "", 0, refuse(http.StatusRequestEntityTooLarge, "invalid_request", 90014, "The request body is larger than %d bytes.", maxForm)
+			return none, refuse(http.StatusRequestEntityTooLarge, "invalid_request", 90014, "The request body is larger than %d bytes.", maxForm)
 		}
-		return "", 0, refuse(http.StatusBadRequest, "invalid_request", 90014, "The request body is not a URL-encoded form.")
+		return none, refuse(http.StatusBadRequest, "invalid_request", 90014, "The request body is not a URL-encoded form.")
 	}
-	switch g := r.PostForm.Get("grant_type"); g {
-	case "client_credentials":
-	case "":
-		return "", 0, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'.")
-	default:
-		return "", 0, refuse(http.StatusBadRequest, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '%s'. This server supports client_credentials.", g)
+	grant := r.PostForm.Get("grant_type")
+	person := is.cfg.People != nil && slices.Contains([]string{GrantCode, GrantRefresh, GrantDevice}, grant)
+	switch {
+	case grant == "":
+		return none, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'.")
+	case grant != "client_credentials" && !person:
+		return none, refuse(http.StatusBadRequest, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '%s'. This server supports %s.", grant, strings.Join(is.grants(), ", "))
 	}
 	if oe := is.checkScope(r); oe != nil {
-		return "", 0, oe
+		return none, oe
+	}
+	if person {
+		return is.byPerson(r, grant)
 	}
 	c, ttl, oe := is.authenticate(r)
 	if oe != nil {
-		return "", 0, oe
+		return none, oe
 	}
 	tok, err := is.Issue(r.Context(), c, ttl)
 	if err != nil {
-		return "", 0, is.broken(r.Context(), err)
+		return none, is.broken(r.Context(), err)
 	}
-	return tok, ttl, nil
+	return grantedTokens{access: tok, ttl: ttl}, nil
+}
+
+// grants are the grant types that the token endpoint takes.
+func (is *Issuer) grants() []string {
+	if is.cfg.People == nil {
+		return []string{"client_credentials"}
+	}
+	return []string{"client_credentials", GrantCode, GrantRefresh, GrantDevice}
 }
 
 func (is *Issuer) broken(ctx context.Context, err error) *oauthError {
@@ -189,7 +212,7 @@ func (is *Issuer) authenticate(r *http.Request) (Claims, time.Duration, *oauthEr
 		return Claims{}, 0, oe
 	}
 	// Counted once it is known who asks, so that nobody can use up another's share.
-	if ok, retry := is.asks.take(strings.ToLower(id)); !ok {
+	if ok, retry := is.asks.Take(strings.ToLower(id)); !ok {
 		return Claims{}, 0, tooMany(id, retry)
 	}
 	return c, ttl, nil
@@ -216,58 +239,25 @@ func tooMany(id string, retry time.Duration) *oauthError {
 
 // guess checks a secret at the cost of one guess of the client id from this address, which a right secret gets back.
 func (is *Issuer) guess(r *http.Request, id, secret string) (Claims, time.Duration, *oauthError) {
-	key := strings.ToLower(id) + " " + origin(r)
-	if ok, retry := is.guesses.take(key); !ok {
+	key := strings.ToLower(id) + " " + throttle.Origin(r)
+	if ok, retry := is.guesses.Take(key); !ok {
 		return Claims{}, 0, tooMany(id, retry)
 	}
 	c, ttl, oe := is.bySecret(r.Context(), id, secret)
 	if oe == nil || oe.status != http.StatusUnauthorized {
-		is.guesses.giveBack(key)
+		is.guesses.GiveBack(key)
 	}
 	return c, ttl, oe
 }
 
-// origin is the address that a request comes from; of IPv6 the network, of which one host can have all addresses.
-func origin(r *http.Request) string {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	addr := ap.Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		if p, err := addr.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return addr.String()
-}
-
-// enter waits for a turn to check a secret; the caller then leaves. A queue that is full turns the request away.
-func (is *Issuer) enter(ctx context.Context, id string) *oauthError {
-	select {
-	case is.queue <- struct{}{}:
-	default:
-		return tooMany(id, time.Second)
-	}
-	select {
-	case is.verify <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		<-is.queue
-		return is.broken(ctx, ctx.Err())
-	}
-}
-
-func (is *Issuer) leave() {
-	<-is.verify
-	<-is.queue
-}
-
 func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
-	if oe := is.enter(ctx, id); oe != nil {
-		return Claims{}, 0, oe
+	switch err := is.checks.Enter(ctx); {
+	case errors.Is(err, throttle.ErrFull):
+		return Claims{}, 0, tooMany(id, time.Second)
+	case err != nil:
+		return Claims{}, 0, is.broken(ctx, err)
 	}
-	defer is.leave()
+	defer is.checks.Leave()
 	sp, h, err := findPrincipal(ctx, is.cfg.Store, id)
 	if errors.Is(err, store.ErrNotFound) {
 		dummyHash.matches(secret)

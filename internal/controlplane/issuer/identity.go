@@ -23,7 +23,7 @@ func (is *Issuer) byWorkload(ctx context.Context, clientID, token string) (Claim
 	case who.Kind != KindRun && who.Kind != KindDeployment || is.cfg.Identities == nil:
 		return Claims{}, 0, invalidClient(700021, "Client assertion failed: a token of a %s gives no other token.", who.Kind)
 	}
-	if ok, retry := is.asks.take("workload " + who.ID); !ok { // not by client id: all runs of a compute have the same
+	if ok, retry := is.asks.Take("workload " + who.ID); !ok { // not by client id: all runs of a compute have the same
 		return Claims{}, 0, tooMany(clientID, retry)
 	}
 	c, err := is.cfg.Identities.Claims(ctx, who, clientID)

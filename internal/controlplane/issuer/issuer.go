@@ -1,4 +1,4 @@
-// Package issuer is the OAuth 2 and OpenID Connect token issuer of the control plane. It knows the client-credentials grant only:
+// Package issuer is the OAuth 2 and OpenID Connect token issuer of the control plane. Programs prove who they are:
 //
 //	POST /{tenant}/oauth2/v2.0/token   grant_type=client_credentials
 //	  client_id + client_secret (form or Basic)        service principals
@@ -6,6 +6,7 @@
 //	  client_id + client_assertion (token of a run     the managed identity of that client id, which the run or deployment was given
 //	    or of a deployment)
 //
+// and for people the token endpoint redeems what the pages of package signin gave out (codes, device codes, refresh tokens).
 // Tokens are JSON web tokens for one audience, the control plane's public URL: RS256, those of runs ES256.
 package issuer
 
@@ -20,6 +21,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/throttle"
 )
 
 // Lifetimes of tokens and of what proves the right to one.
@@ -32,6 +34,9 @@ const (
 	// Leeway is the difference of clocks that is forgiven.
 	Leeway = time.Minute
 )
+
+// Tokens issued to a client id: at once, and a second in the long run.
+const askBurst, askPerSecond = 60, 2.0
 
 // Kinds of principals, as in the claim "kind".
 const (
@@ -69,7 +74,7 @@ type NoIdentity struct{ Reason string }
 
 func (e *NoIdentity) Error() string { return e.Reason }
 
-// Config is what an issuer needs. All fields are required but Identities, Now and Log.
+// Config is what an issuer needs. All fields are required but Identities, People, Now and Log.
 type Config struct {
 	// Dir holds the signing keys, one <kid>.pem each (mode 0600); the newest signs, all verify.
 	Dir string
@@ -80,20 +85,21 @@ type Config struct {
 	Agents    KeyLookup
 	// Identities is asked for managed identities; nil knows none.
 	Identities Identities
-	Now        func() time.Time
-	Log        *slog.Logger
+	// People are those who may sign in; nil lets nobody.
+	People People
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Issuer issues and verifies tokens.
 type Issuer struct {
 	cfg      Config
 	keys     *keyFolder
-	asks     *limiter // by client id
-	guesses  *limiter // by client id and address
+	asks     *throttle.Limiter // by client id
+	guesses  *throttle.Limiter // by client id and address
 	audience map[string]bool
 	verified verified
-	verify   chan struct{} // who checks a secret
-	queue    chan struct{} // and who waits to
+	checks   *throttle.Gate // of secrets
 }
 
 // New loads the signing keys of cfg.Dir, making the first one when there is none.
@@ -113,8 +119,8 @@ func New(cfg Config) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading signing keys: %w", err)
 	}
-	is := &Issuer{cfg: cfg, keys: keys, asks: newLimiter(cfg.Now, askBurst, askPerSecond), guesses: newLimiter(cfg.Now, failBurst, failPerSecond),
-		audience: map[string]bool{}, verify: make(chan struct{}, maxChecks), queue: make(chan struct{}, maxChecks+maxWaiting)}
+	is := &Issuer{cfg: cfg, keys: keys, asks: throttle.New(cfg.Now, askBurst, askPerSecond), guesses: throttle.Guesses(cfg.Now),
+		audience: map[string]bool{}, checks: throttle.NewGate()}
 	for _, a := range append([]string{cfg.PublicURL}, referenceAudiences...) {
 		is.audience[a] = true
 	}

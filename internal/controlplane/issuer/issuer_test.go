@@ -29,6 +29,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
+	"fairlead.dev/fairlead/internal/controlplane/throttle"
 )
 
 const (
@@ -236,7 +237,7 @@ func TestRefusals(t *testing.T) {
 		"assertion with secret": {f.assertion(otherKey(), "app1", nil), 401, "invalid_client", "signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.is.guesses = newLimiter(f.now, failBurst, failPerSecond)
+			f.is.guesses = throttle.Guesses(f.now)
 			w, m := f.token(c.form)
 			says, _ := m["error_description"].(string)
 			if w.Code != c.status || m["error"] != c.error || !strings.Contains(says, c.says) {
@@ -261,7 +262,7 @@ func TestRefusals(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	f := newFixture(t)
 	bad := url.Values{"client_id": {"app1"}, "client_secret": {"no"}}
-	for i := range failBurst {
+	for i := range throttle.GuessBurst {
 		if w, _ := f.token(bad); w.Code != 401 {
 			t.Fatalf("attempt %d: %d", i, w.Code)
 		}
@@ -306,29 +307,10 @@ func TestNobodyLocksAnotherOut(t *testing.T) {
 // TestRightSecretsAreNoGuesses: they cost nothing.
 func TestRightSecretsAreNoGuesses(t *testing.T) {
 	f := newFixture(t)
-	for i := range failBurst + 5 {
+	for i := range throttle.GuessBurst + 5 {
 		if w, m := f.token(url.Values{"client_id": {"app1"}, "client_secret": {"s3cr+t &%"}}); w.Code != 200 {
 			t.Fatalf("request %d: %d %v", i, w.Code, m)
 		}
-	}
-}
-
-func TestOrigin(t *testing.T) {
-	for addr, want := range map[string]string{"10.0.0.1:5": "10.0.0.1", "[2001:db8:1:2:3::9]:5": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64", "@": "@"} {
-		if got := origin(&http.Request{RemoteAddr: addr}); got != want {
-			t.Errorf("%s is %s, want %s", addr, got, want)
-		}
-	}
-}
-
-func TestLimiterForgets(t *testing.T) {
-	now := time.Unix(0, 0)
-	l := newLimiter(func() time.Time { return now }, failBurst, failPerSecond)
-	for i := range maxBuckets + 10 {
-		l.take(fmt.Sprint(i))
-	}
-	if len(l.buckets) > maxBuckets {
-		t.Errorf("%d clients remembered", len(l.buckets))
 	}
 }
 
@@ -526,40 +508,40 @@ func TestAssertionsAreUsedOnceEverywhere(t *testing.T) {
 // TestSecretsQueueIsBounded: requests beyond those that wait are told to come back, and those that wait are answered.
 func TestSecretsQueueIsBounded(t *testing.T) {
 	f := newFixture(t)
-	for range maxChecks {
-		if oe := f.is.enter(t.Context(), "app1"); oe != nil {
+	for range throttle.MaxChecks {
+		if oe := f.is.checks.Enter(t.Context()); oe != nil {
 			t.Fatal(oe)
 		}
 	}
 	ctx, giveUp := context.WithCancel(t.Context())
-	refused := make(chan *oauthError, maxWaiting)
-	for range maxWaiting - 1 {
-		go func() { refused <- f.is.enter(ctx, "app1") }()
+	refused := make(chan error, throttle.MaxWaiting)
+	for range throttle.MaxWaiting - 1 {
+		go func() { refused <- f.is.checks.Enter(ctx) }()
 	}
 	answered := make(chan int, 1)
 	good := url.Values{"grant_type": {"client_credentials"}, "client_id": {"app1"}, "client_secret": {"s3cr+t &%"}}
 	go func() { w, _ := f.token(maps.Clone(good)); answered <- w.Code }()
-	for deadline := time.Now().Add(time.Minute); len(f.is.queue) < maxChecks+maxWaiting; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); f.is.checks.Len() < throttle.MaxChecks+throttle.MaxWaiting; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d wait", len(f.is.queue))
+			t.Fatalf("%d wait", f.is.checks.Len())
 		}
 	}
 	if w, m := f.token(maps.Clone(good)); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
 		t.Errorf("beyond the queue: %d %v", w.Code, m)
 	}
 	giveUp()
-	for range maxWaiting - 1 {
+	for range throttle.MaxWaiting - 1 {
 		if oe := <-refused; oe == nil {
 			t.Error("entered though all slots are taken")
 		}
 	}
-	for range maxChecks {
-		f.is.leave()
+	for range throttle.MaxChecks {
+		f.is.checks.Leave()
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("who waited was answered %d", code)
 	}
-	if n := len(f.is.queue); n != 0 {
+	if n := f.is.checks.Len(); n != 0 {
 		t.Errorf("%d are left in the queue", n)
 	}
 }
