@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/client"
 )
 
 var accountColumns = cols("Name=name", "CloudName=cloudName", "SubscriptionId=id", "TenantId=tenantId", "State=state", "IsDefault=isDefault")
@@ -33,8 +35,16 @@ func (s *session) accountShape(id, name, state string) map[string]any {
 	return map[string]any{
 		"id": id, "name": name, "state": state, "tenantId": s.profile.Tenant, "homeTenantId": s.profile.Tenant,
 		"cloudName": "Fairlead", "environmentName": "Fairlead", "endpoint": s.Endpoint(), "isDefault": strings.EqualFold(id, s.sub),
-		"user": map[string]any{"name": s.profile.ClientID, "type": "servicePrincipal"},
+		"user": s.user(),
 	}
+}
+
+// user is who is logged in.
+func (s *session) user() map[string]any {
+	if s.profile.Username != "" {
+		return map[string]any{"name": s.profile.Username, "type": "user"}
+	}
+	return map[string]any{"name": s.profile.ClientID, "type": "servicePrincipal"}
 }
 
 func (a *app) accountShow() *cobra.Command {
@@ -174,4 +184,10 @@ func sub(m map[string]any, path ...string) map[string]any {
 		m, _ = m[k].(map[string]any)
 	}
 	return m
+}
+
+// objectID is who the token speaks for, as role assignments name it; "" when the token does not say.
+func (s *session) objectID() string {
+	t, _ := s.store.Token(s.profile)
+	return client.ObjectID(t.AccessToken)
 }

@@ -63,6 +63,8 @@ type Deps struct {
 	UninstallAgent func(context.Context, AgentUninstall) error
 	// InspectCluster reads a cluster's version and kind; nil means with client-go.
 	InspectCluster func(ctx context.Context, kubeconfig, context string) (ClusterFacts, error)
+	// OpenBrowser opens a page in the person's browser.
+	OpenBrowser func(url string) error
 	// Extra commands are added to the root (server, and those of the local cluster).
 	Extra []*cobra.Command
 	// Version is the program's version.
@@ -102,6 +104,9 @@ func (d *Deps) fill() {
 	}
 	if d.InspectCluster == nil {
 		d.InspectCluster = inspectCluster
+	}
+	if d.OpenBrowser == nil {
+		d.OpenBrowser = openBrowser
 	}
 	if d.Version == "" {
 		d.Version = buildVersion()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"fairlead.dev/fairlead/internal/cli"
@@ -57,6 +58,14 @@ func run() {
 	deps.UninstallAgent = func(_ context.Context, in cli.AgentUninstall) error {
 		in.Progress("agent removed")
 		return nil
+	}
+	deps.Extra = []*cobra.Command{controlplane.Command(nil)}
+	deps.OpenBrowser = func(page string) error {
+		p, err := newPerson(os.Getenv("CA"))
+		if err == nil {
+			go func() { _ = p.Open(page) }() // whoever waits for the answer does so in vain then
+		}
+		return err
 	}
 	code := cli.Main(ctx, deps, os.Args[1:])
 	stop()
@@ -147,7 +156,7 @@ func TestControlPlane(t *testing.T) {
 	lake.Bucket(t, "lake")
 	lake.Put(t, "lake", "team/set/deep/a.csv", "1,2,3\n")
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor, "offline": offline},
+		Dir: "testdata/server", Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "certificate": certificate, "waitfor": waitFor, "offline": offline, "approve": approve},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("S3", lake.Endpoint)

@@ -82,18 +82,39 @@ func (s *session) token(ctx context.Context, renew bool) (string, error) {
 	if ok && !renew && t.ExpiresOn.After(now.Add(2*time.Minute)) {
 		return t.AccessToken, nil
 	}
-	if s.profile.ClientSecret == "" {
+	if s.profile.ClientSecret == "" && s.profile.RefreshToken == "" {
 		return "", hint(errors.New("the login has expired"), "Run 'fairlead login' again.")
 	}
 	anonymous, err := s.app.newClient(s.profile.Endpoint, s.profile.CAFile, nil)
 	if err != nil {
 		return "", err
 	}
+	if s.profile.ClientSecret == "" {
+		return s.refresh(ctx, anonymous, now)
+	}
 	t, err = anonymous.ClientCredentials(ctx, s.profile.Tenant, s.profile.ClientID, s.profile.ClientSecret, now)
 	if err != nil {
 		return "", fmt.Errorf("getting a token: %w", err)
 	}
 	return t.AccessToken, s.store.SaveToken(s.profile, t)
+}
+
+// refresh goes on with a person's login, and keeps what the next time needs.
+func (s *session) refresh(ctx context.Context, c *client.Client, now time.Time) (string, error) {
+	l, err := c.Refresh(ctx, s.profile.Tenant, s.profile.RefreshToken, now)
+	if e, ok := errors.AsType[*arm.Error](err); ok && e.Code == "invalid_grant" {
+		return "", hint(errors.New("the login has ended"), "Run 'fairlead login' again.")
+	}
+	if err != nil {
+		return "", fmt.Errorf("getting a token: %w", err)
+	}
+	s.profile.RefreshToken = l.RefreshToken
+	stored, err := s.store.Stored()
+	if err == nil && stored.Endpoint == s.profile.Endpoint && stored.ClientID == s.profile.ClientID && stored.Username == s.profile.Username {
+		stored.RefreshToken = l.RefreshToken
+		err = s.store.Save(stored)
+	}
+	return l.AccessToken, errors.Join(err, s.store.SaveToken(s.profile, l.Token))
 }
 
 // target is where a command acts: a subscription, a resource group and perhaps a workspace.

@@ -34,5 +34,6 @@ folder. Every flag can also be given in the environment: --data-dir is FAIRLEAD_
 		},
 	}
 	cfg.Bind(cmd.Flags())
+	cmd.AddCommand(usersCommand())
 	return cmd
 }

@@ -53,6 +53,9 @@ func TestGo(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	ada := l.withAda(t)
+	step("log in a person with a device code", func(t *testing.T) { signInByDevice(t, l, ada, options) })
+	step("log in a person in a browser", func(t *testing.T) { signInByBrowser(t, l, ada, options) })
 	step("make, list and delete a managed identity", func(t *testing.T) {
 		useIdentities(t, l, credential, &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true})
 	})

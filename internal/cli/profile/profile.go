@@ -24,6 +24,9 @@ type Profile struct {
 	Subscription string `json:"subscriptionId,omitempty"`
 	ClientID     string `json:"clientId"`
 	ClientSecret string `json:"clientSecret,omitempty"`
+	// Username is who logged in, and RefreshToken goes on with that, when it was a person and not a service principal.
+	Username     string `json:"username,omitempty"`
+	RefreshToken string `json:"refreshToken,omitempty"`
 }
 
 // Store is a folder of profile files.
@@ -68,6 +71,7 @@ func (s Store) Load() (Profile, error) {
 		if s.Env("FAIRLEAD_CLIENT_SECRET") == "" {
 			p.ClientSecret = ""
 		}
+		p.Username, p.RefreshToken = "", ""
 	}
 	if p.Endpoint == "" || p.ClientID == "" {
 		return p, ErrLoggedOut

@@ -106,6 +106,9 @@ func (is *Issuer) token(r *http.Request) (grantedTokens, *oauthError) {
 		return none, refuse(http.StatusBadRequest, "invalid_request", 90014, "The request body is not a URL-encoded form.")
 	}
 	grant := r.PostForm.Get("grant_type")
+	if grant == "device_code" { // as Azure's libraries for Go say it
+		grant = GrantDevice
+	}
 	person := is.cfg.People != nil && slices.Contains([]string{GrantCode, GrantRefresh, GrantDevice}, grant)
 	switch {
 	case grant == "":

@@ -7,11 +7,12 @@ import (
 	"regexp"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/client"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 )
 
 // CLIClient is the client id of Fairlead's own command line.
-const CLIClient = "5f0c1e6e-3a53-4b0e-9d5b-0a3c6f6a1e01"
+const CLIClient = client.PublicClientID
 
 // clients are programs that sign people in. They run on the person's own machine and can keep no secret, so what they are called proves
 // nothing: what protects a sign-in is that codes go to that machine only, and are bound to the one who asked (PKCE).
