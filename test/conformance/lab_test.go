@@ -93,6 +93,7 @@ func (l *lab) env() []string {
 		"AZURE_AUTHORITY_HOST="+l.Base, "ARM_CLOUD_METADATA_URL="+l.Base+"/metadata/endpoints?api-version=2019-05-01",
 		"REQUESTS_CA_BUNDLE="+l.CAFile, "SSL_CERT_FILE="+l.CAFile, "NODE_EXTRA_CA_CERTS="+l.CAFile,
 		"FAIRLEAD_ENDPOINT="+l.Base, "CONFORMANCE_GROUP="+groupName, "CONFORMANCE_CLUSTER="+clusterName,
+		"PERSON_NAME="+adaName, "PERSON_PASSWORD="+adaPassword,
 	)
 }
 

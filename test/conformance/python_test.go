@@ -16,5 +16,7 @@ func TestPython(t *testing.T) {
 
 func TestAzureCLI(t *testing.T) {
 	py := python(t, "azure-cli", abs(t, "python/az.requirements.txt"))
-	runSteps(t, "azure-cli", script(t, newLab(t), py, abs(t, "python/az.py")))
+	l := newLab(t)
+	l.withAda(t)
+	runSteps(t, "azure-cli", script(t, l, py, abs(t, "python/az.py")))
 }

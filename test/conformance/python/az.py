@@ -1,10 +1,15 @@
 """azure-cli: a registered cloud, login as a service principal, and its general commands."""
 
+import html
 import json
 import os
 import pathlib
+import re
+import ssl
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 
 from steps import end, equal, expect, step
 
@@ -26,10 +31,35 @@ environment = {k: v for k, v in os.environ.items() if not k.startswith(("ARM_", 
 
 def az(*args, fails=False):
     done = subprocess.run([sys.executable, "-m", "azure.cli", *args], env=environment, capture_output=True, text=True, timeout=300)
-    expect((done.returncode != 0) == fails, f"az {args[0]} {args[1]}: exit status {done.returncode}: {done.stderr[-2500:]}")
+    expect((done.returncode != 0) == fails, f"az {' '.join(args[:2])}: exit status {done.returncode}: {done.stderr[-2500:]}")
     if fails:
         return done.stderr
     return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def browse(url, form=None):
+    data = urllib.parse.urlencode(form).encode() if form else None
+    with urllib.request.urlopen(url, data, timeout=60, context=ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])) as answer:
+        return answer.read().decode()
+
+
+def submit(page, **fields):
+    """Sends a page's form, as a person does with a browser."""
+    action = re.search(r'method="post" action="([^"]+)"', page)
+    expect(action, page)
+    fields |= {html.unescape(n): html.unescape(v) for n, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page)}
+    return browse(html.unescape(action[1]), fields)
+
+
+def sign_in(page):
+    answer = submit(page, username=os.environ["PERSON_NAME"], password=os.environ["PERSON_PASSWORD"])
+    if 'id="back"' in answer:
+        submit(answer)
+
+
+if sys.argv[1:2] == ["--browser"]:  # az opened a page
+    sign_in(browse(sys.argv[2]))
+    sys.exit(0)
 
 
 @step("register a cloud by its address")
@@ -113,6 +143,34 @@ def _():
 @step("read errors of the resource manager")
 def _():
     expect("ResourceGroupNotFound" in az("group", "show", "-n", "az-absent", fails=True))
+
+
+@step("log in a person with a device code")
+def _():
+    az("logout")
+    login = subprocess.Popen([sys.executable, "-m", "azure.cli", "login", "--use-device-code", "--tenant", os.environ["AZURE_TENANT_ID"]], env=environment,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in login.stderr:
+            shown = re.search(r"open the page (\S+) and enter the code (\S+) ", line)
+            if shown:
+                sign_in(submit(browse(shown[1]), user_code=shown[2]))
+                break
+        out, err = login.communicate(timeout=120)
+    finally:
+        login.kill()
+    expect(login.returncode == 0, err)
+    equal([(a["id"], a["user"]["name"], a["user"]["type"]) for a in json.loads(out)], [(subscription, os.environ["PERSON_NAME"], "user")])
+    equal(az("group", "show", "-n", group)["name"], group)
+
+
+@step("log in a person in a browser")
+def _():
+    az("logout")
+    environment["BROWSER"] = f"{sys.executable} {os.path.abspath(__file__)} --browser %s &"
+    accounts = az("login", "--tenant", os.environ["AZURE_TENANT_ID"])
+    equal([(a["id"], a["user"]["type"]) for a in accounts], [(subscription, "user")])
+    equal(az("group", "show", "-n", group)["name"], group)
 
 
 end()
