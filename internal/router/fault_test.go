@@ -1,11 +1,13 @@
 package router
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,5 +195,57 @@ func TestScaleFromZero(t *testing.T) {
 	group.Wait()
 	if failed.Load() != 0 {
 		t.Errorf("%d of %d held requests were lost", failed.Load(), held)
+	}
+}
+
+// That a caller is slow to send, or gives up while it sends, is no fault of the pod, however often.
+func TestSlowUploads(t *testing.T) {
+	model := serveModel(t, echo)
+	r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = 200 }, model.addr), nil)
+	head := func(length int) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", score, routertest.Key("one"), length)
+	}
+	for _, length := range []int{100, 100 << 10} { // what is read before it waits for a pod, and what is not
+		for range 12 { // more than eject a pod
+			conn, err := net.Dial("tcp", r.HTTP)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(conn, head(length)+"begun")
+			if length == 100 {
+				conn.Close()
+				continue
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("status %s", res.Status)
+			}
+			conn.Close()
+		}
+		ask(t, r, "POST", score, "x").want(t, 200, "POST /score x")
+	}
+	// One that takes longer than the pod may, but goes on, is served.
+	body := strings.Repeat("x", 200<<10)
+	pr, pw := io.Pipe()
+	go func() {
+		for i := 0; i < len(body); i += 50 << 10 {
+			_, _ = io.WriteString(pw, body[i:i+50<<10])
+			<-time.After(100 * time.Millisecond)
+		}
+		pw.Close()
+	}()
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.HTTP+score, pr)
+	req.ContentLength = int64(len(body))
+	req.Header.Set("Authorization", "Bearer "+routertest.Key("one"))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, _ := io.ReadAll(res.Body); res.StatusCode != 200 || len(got) != len(body)+len("POST /score ") {
+		t.Errorf("status %s, %d bytes", res.Status, len(got))
 	}
 }

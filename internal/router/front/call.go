@@ -15,15 +15,15 @@ import (
 
 // call is one request on its way: what the log, the metrics and the error need to know of it.
 type call struct {
-	start                              time.Time
-	id, clientID, method, path, remote string
-	endpoint                           *table.Endpoint
-	deployment                         *table.Deployment
+	request
+	start        time.Time
+	id, clientID string
+	endpoint     *table.Endpoint
+	deployment   *table.Deployment
 	// target is the escaped path at the pod.
 	target  string
 	scoring bool
-	// cors says that the answer of a browser is the router's to give.
-	cors bool
+	cors    cors
 	// mirrored says that this is a copy.
 	mirrored bool
 	pod      string
@@ -31,8 +31,10 @@ type call struct {
 	queued   time.Duration
 	reason   string
 	in       atomic.Int64
-	status   int
-	out      int64
+	// uploadFailed says that the caller did not send its body whole, or too slowly.
+	uploadFailed atomic.Bool
+	status       int
+	out          int64
 }
 
 const (
@@ -40,21 +42,24 @@ const (
 	scorePath  = "/score"
 )
 
-// split finds the endpoint's name in a path, and what follows it: /api/v1/endpoint/<name>/<rest>. A gRPC call may name it in a header.
-func split(r *http.Request) (name, rest string, ok bool) {
-	path := r.URL.EscapedPath()
-	if after, found := strings.CutPrefix(path, pathPrefix); found {
-		name, rest, _ = strings.Cut(after, "/")
-		return name, "/" + rest, name != ""
-	}
-	if name = r.Header.Get(HeaderEndpoint); name != "" && isGRPC(r.ProtoMajor, r.Header) {
-		return name, path, strings.HasPrefix(path, "/")
-	}
-	return "", "", false
+// begin is for a request that was just read.
+func (c *call) begin(r request) {
+	c.request, c.start, c.id, c.clientID = r, time.Now(), newID(), clientID(r.header.Get(HeaderClientRequestID))
 }
 
-func isGRPC(major int, h http.Header) bool {
-	return major == 2 && strings.HasPrefix(h.Get("Content-Type"), "application/grpc")
+// split finds the endpoint's name in a path, and what follows it: /api/v1/endpoint/<name>/<rest>. A gRPC call may name it in a header.
+func split(r *request) (name, rest string, ok bool) {
+	if after, found := strings.CutPrefix(r.path, pathPrefix); found {
+		i := strings.IndexByte(after, '/')
+		if i < 0 {
+			return after, "/", after != ""
+		}
+		return after[:i], after[i:], i > 0
+	}
+	if name = r.header.Get(HeaderEndpoint); name != "" && r.isGRPC() {
+		return name, r.path, strings.HasPrefix(r.path, "/")
+	}
+	return "", "", false
 }
 
 // newID makes a random GUID (version 4). It is an address for people, not a secret.

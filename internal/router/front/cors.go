@@ -5,28 +5,42 @@ import (
 	"slices"
 )
 
-// cors adds what a browser needs to hand an answer to a page of another origin, where that is allowed, and answers its preliminary
-// question. It reports whether the request is answered.
-func (f *Front) cors(c *call, w http.ResponseWriter, r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if len(f.cfg.Origins) == 0 || origin == "" {
-		return false
+// cors is what a browser is told that asks for a page of another origin.
+type cors struct {
+	// origin is the page's; "" when no browser asked, or the router is not to answer it.
+	origin             string
+	allowed, preflight bool
+}
+
+// corsOf decides what a browser is told. A preliminary question is answered with nothing else.
+func (f *Front) corsOf(r *request) cors {
+	if len(f.cfg.Origins) == 0 {
+		return cors{}
 	}
-	h := w.Header()
-	h.Add("Vary", "Origin")
-	allowed := slices.Contains(f.cfg.Origins, origin) || slices.Contains(f.cfg.Origins, "*")
-	if c.cors = true; allowed {
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", HeaderRequestID+", "+HeaderDeployment)
+	c := cors{origin: r.header.Get("Origin")}
+	if c.origin == "" {
+		return c
 	}
-	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-		return false
+	c.allowed = slices.Contains(f.cfg.Origins, c.origin) || slices.Contains(f.cfg.Origins, "*")
+	c.preflight = r.method == http.MethodOptions && r.header.Get("Access-Control-Request-Method") != ""
+	return c
+}
+
+// asked says that the answer of a browser is the router's to give.
+func (c *cors) asked() bool { return c.origin != "" }
+
+func (c *cors) fields(to []field) []field {
+	if !c.asked() {
+		return to
 	}
-	if allowed {
-		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+HeaderDeployment+", "+HeaderClientRequestID)
-		h.Set("Access-Control-Max-Age", "600")
+	to = append(to, field{"Vary", "Origin"})
+	if !c.allowed {
+		return to
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return true
+	to = append(to, field{"Access-Control-Allow-Origin", c.origin}, field{"Access-Control-Expose-Headers", HeaderRequestID + ", " + HeaderDeployment})
+	if c.preflight {
+		to = append(to, field{"Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"},
+			field{"Access-Control-Allow-Headers", "Authorization, Content-Type, " + HeaderDeployment + ", " + HeaderClientRequestID}, field{"Access-Control-Max-Age", "600"})
+	}
+	return to
 }

@@ -22,6 +22,8 @@ type fault struct {
 const statusClientGone = 499
 
 var (
+	// preflight answers a browser's preliminary question, which is all in the header.
+	preflight     = &fault{status: http.StatusNoContent}
 	errNoSuchPath = &fault{http.StatusNotFound, "NotFound", "There is nothing at this path. Endpoints are at /api/v1/endpoint/<endpoint>/score."}
 	errNoBody     = &fault{http.StatusRequestTimeout, "RequestBodyIncomplete", "The request's body did not arrive in time, or not whole."}
 	errNoRoute    = &fault{http.StatusNotFound, "NoRoute", "No route found or no valid deployments to route to, please check that the endpoint has at least one " +
@@ -49,6 +51,8 @@ func faultOf(ctx context.Context, err error, c *call) *fault {
 	switch {
 	case errors.As(err, &large):
 		return tooLarge(large.Limit)
+	case c.uploadFailed.Load():
+		return errNoBody
 	case errors.Is(context.Cause(ctx), errTimeout):
 		return &fault{http.StatusGatewayTimeout, "RequestTimeout", fmt.Sprintf("Request times out: deployment %s did not begin its answer within %s.", c.deployment.Name, c.deployment.Timeout)}
 	case ctx.Err() != nil:
@@ -66,26 +70,27 @@ func faultOf(ctx context.Context, err error, c *call) *fault {
 	}
 }
 
-// write sends the fault as JSON.
-func (f *fault) write(w http.ResponseWriter, c *call) {
+// answer is what the fault looks like to a caller.
+func (f *fault) answer(c *call, to []field) (fields []field, body []byte) {
 	c.reason = f.code
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set(HeaderRequestID, c.id)
-	if c.clientID != "" {
-		h.Set(HeaderClientRequestID, c.clientID)
-	}
-	if c.deployment != nil {
-		h.Set(HeaderDeployment, c.deployment.Name)
+	to = c.toCaller(to)
+	if f == preflight {
+		return to, nil
 	}
 	switch f.status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", "Bearer")
+		to = append(to, field{"Www-Authenticate", "Bearer"})
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+		to = append(to, field{"Retry-After", strconv.Itoa(int(retryAfter / time.Second))})
 	}
-	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": f.code, "message": f.message, "requestId": c.id}})
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	body, _ = json.Marshal(map[string]any{"error": map[string]string{"code": f.code, "message": f.message, "requestId": c.id}})
+	return append(to, field{"Content-Type", "application/json"}, field{"Content-Length", strconv.Itoa(len(body))}), body
+}
+
+// write sends the fault.
+func (f *fault) write(w http.ResponseWriter, c *call) {
+	fields, body := f.answer(c, nil)
+	set(w.Header(), fields)
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
 }

@@ -85,34 +85,43 @@ func (f *Front) Wait(ctx context.Context) error {
 func (f *Front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	f.inflight.Add(1)
 	defer f.inflight.Done()
-	c := &call{start: time.Now(), id: newID(), clientID: clientID(r.Header.Get(HeaderClientRequestID)), method: r.Method, path: r.URL.Path, remote: r.RemoteAddr}
+	c := &call{}
+	c.begin(requestOf(r))
 	w := &countingWriter{ResponseWriter: rw, http1: r.ProtoMajor == 1}
 	w.push()
-	defer func() { w.pushAnyway(); f.finish(c, w) }()
+	defer func() {
+		w.pushAnyway()
+		c.status, c.out = w.status, w.n
+		f.finish(c)
+	}()
 	if f.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	if f.cors(c, w, r) {
-		return
-	}
-	if fault := f.admit(c, r); fault != nil {
+	if fault := f.decide(c); fault != nil {
 		fault.write(w, c)
 		return
 	}
 	r.Body = &countingBody{ReadCloser: http.MaxBytesReader(rw, r.Body, f.cfg.MaxBody), n: &c.in}
-	if r.ContentLength > 0 && r.ContentLength <= maxTaken && r.Header.Get("Upgrade") == "" {
+	if r.ContentLength > 0 && r.ContentLength <= maxTaken && !c.upgrade {
 		if _, err := take(c, w, r); err != nil {
 			errNoBody.write(w, c)
 			return
 		}
 	}
-	f.mirror(c, w, r)
+	if d := f.mirrorOf(c); d != nil {
+		if body, err := take(c, w, r); err == nil {
+			f.mirror(c.copyFor(d), r, body)
+		}
+	}
 	f.proxy.serve(w, r, c)
 }
 
-// admit finds out where a request goes, or why nowhere.
-func (f *Front) admit(c *call, r *http.Request) *fault {
-	name, rest, ok := split(r)
+// decide finds out where a request goes, or what is answered instead.
+func (f *Front) decide(c *call) *fault {
+	if c.cors = f.corsOf(&c.request); c.cors.preflight {
+		return preflight
+	}
+	name, rest, ok := split(&c.request)
 	if !ok {
 		return errNoSuchPath
 	}
@@ -121,13 +130,13 @@ func (f *Front) admit(c *call, r *http.Request) *fault {
 		return noEndpoint(name)
 	}
 	c.endpoint = e
-	if err := e.Auth.Check(r.Header.Get("Authorization")); err != nil {
+	if err := e.Auth.Check(c.header.Get("Authorization")); err != nil {
 		return unauthorized(err)
 	}
-	if r.ContentLength > f.cfg.MaxBody {
+	if c.length > f.cfg.MaxBody {
 		return tooLarge(f.cfg.MaxBody)
 	}
-	if wanted := r.Header.Get(HeaderDeployment); wanted != "" {
+	if wanted := c.header.Get(HeaderDeployment); wanted != "" {
 		c.deployment = e.Named(wanted)
 	} else {
 		c.deployment = e.Choose()
@@ -143,8 +152,7 @@ func (f *Front) admit(c *call, r *http.Request) *fault {
 }
 
 // finish tells the log and the metrics of a request. It runs, too, when the answer broke off.
-func (f *Front) finish(c *call, w *countingWriter) {
-	c.status, c.out = w.status, w.n
+func (f *Front) finish(c *call) {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/router/table"
@@ -22,20 +23,30 @@ const (
 // mirrors are the copies on their way.
 var mirrors = make(chan struct{}, maxMirrors)
 
-// mirror sends a copy of the request to the endpoint's mirror, if it is this one's turn. Who calls does not wait for it.
-func (f *Front) mirror(c *call, w http.ResponseWriter, r *http.Request) {
+// mirrorOf is the deployment that a copy of this request goes to, or nil.
+func (f *Front) mirrorOf(c *call) *table.Deployment {
 	d := c.endpoint.Mirror()
-	if d == nil || d == c.deployment || r.ContentLength < 0 || r.ContentLength > maxMirrored || r.Header.Get("Upgrade") != "" || isGRPC(r.ProtoMajor, r.Header) {
-		return
+	if d == nil || d == c.deployment || c.length < 0 || c.length > maxMirrored || c.upgrade || c.isGRPC() {
+		return nil
 	}
+	return d
+}
+
+// copyFor is a call of its own for a copy to d, which outlives the request.
+func (c *call) copyFor(d *table.Deployment) *call {
+	m := &call{start: time.Now(), id: c.id, clientID: strings.Clone(c.clientID), endpoint: c.endpoint, deployment: d, target: strings.Clone(c.target), scoring: c.scoring, mirrored: true}
+	m.request = request{method: strings.Clone(c.method), path: strings.Clone(c.path), host: strings.Clone(c.host), remote: c.remote, major: c.major, length: c.length, secure: c.secure}
+	if m.scoring {
+		m.target = d.ScoringPath
+	}
+	return m
+}
+
+// mirror sends a copy with that body to the endpoint's mirror. Who calls does not wait for it.
+func (f *Front) mirror(m *call, r *http.Request, body []byte) {
 	select {
 	case mirrors <- struct{}{}:
 	default:
-		return
-	}
-	body, err := take(c, w, r)
-	if err != nil {
-		<-mirrors
 		return
 	}
 	f.inflight.Add(1)
@@ -44,7 +55,7 @@ func (f *Front) mirror(c *call, w http.ResponseWriter, r *http.Request) {
 		defer func() { <-mirrors }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), mirrorAge)
 		defer cancel()
-		f.sendCopy(c, d, r.Clone(ctx), body)
+		f.sendCopy(m, r.Clone(ctx), body)
 	}()
 }
 
@@ -57,7 +68,9 @@ func take(c *call, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(c.deployment.Timeout)) // Not all writers have one.
 	body, err := io.ReadAll(r.Body)
-	_ = rc.SetReadDeadline(time.Time{})
+	if err == nil { // Else the deadline stays: the server must not wait for the rest before it answers.
+		_ = rc.SetReadDeadline(time.Time{})
+	}
 	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), &failing{err}))
 	return body, err
 }
@@ -74,18 +87,15 @@ func (e *failing) Read([]byte) (int, error) {
 }
 
 // sendCopy sends a copy and throws the answer away; the metrics tell of it.
-func (f *Front) sendCopy(c *call, d *table.Deployment, r *http.Request, body []byte) {
-	m := &call{start: time.Now(), id: c.id, clientID: c.clientID, method: c.method, path: c.path, remote: c.remote, endpoint: c.endpoint, deployment: d, target: c.target, scoring: c.scoring, mirrored: true}
-	if m.scoring {
-		m.target = d.ScoringPath
-	}
+func (f *Front) sendCopy(m *call, r *http.Request, body []byte) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w := &countingWriter{ResponseWriter: &nowhere{http.Header{}}}
 	defer func() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
-			f.cfg.Log.Error("sending a copy to a mirror", "deployment", d.Key, "panic", p)
+			f.cfg.Log.Error("sending a copy to a mirror", "deployment", m.deployment.Key, "panic", p)
 		}
-		f.finish(m, w)
+		m.status, m.out = w.status, w.n
+		f.finish(m)
 	}()
 	f.proxy.serve(w, r, m)
 }
