@@ -82,7 +82,9 @@ func TestConcurrencyAndLoad(t *testing.T) {
 	for range 10 {
 		group.Go(func() { ask(t, r, "POST", score, "x").want(t, 200, "done") })
 	}
-	r.until(t, "2 busy, 8 queued", func(l routerload.Load) bool { return l.Busy == 2 && l.Queued == 8 && l.Peak == 10 })
+	r.until(t, "2 busy, 8 queued", func(l routerload.Load) bool {
+		return l.Busy == 2 && l.Queued == 8 && l.Peak == 10 && model.most.Load() == 2
+	})
 	close(model.release)
 	group.Wait()
 	if model.most.Load() != 2 {

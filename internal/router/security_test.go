@@ -156,7 +156,7 @@ func TestIdleConnections(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	idle = min(idle, int(limit.Cur)/2-200) // Both ends are in this process.
+	idle = min(idle, int(limit.Cur)/2-2000) // Both ends are in this process, and what other tests have left.
 	model := serveModel(t, echo)
 	r := start(t, routertest.One("one", nil, model.addr), nil)
 	conns := make([]net.Conn, 0, idle)
