@@ -85,7 +85,7 @@ func startHammer(r *running, callers int) *hammer {
 	for range callers {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, "x")
+				a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, strings.NewReader("x"))
 				if err == nil && a.status == 200 {
 					h.ok.Add(1)
 					continue
@@ -185,7 +185,7 @@ func TestScaleFromZero(t *testing.T) {
 	var group sync.WaitGroup
 	for range held {
 		group.Go(func() {
-			if a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, "x"); err != nil || a.status != 200 {
+			if a, err := try(context.Background(), client, "http://"+r.HTTP, "POST", score, strings.NewReader("x")); err != nil || a.status != 200 {
 				failed.Add(1)
 			}
 		})
@@ -201,51 +201,45 @@ func TestScaleFromZero(t *testing.T) {
 // That a caller is slow to send, or gives up while it sends, is no fault of the pod, however often.
 func TestSlowUploads(t *testing.T) {
 	model := serveModel(t, echo)
-	r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = 200 }, model.addr), nil)
-	head := func(length int) string {
-		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", score, routertest.Key("one"), length)
+	r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = 2000 }, model.addr), nil)
+	begin := func(length int) net.Conn {
+		conn, err := net.Dial("tcp", r.HTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\nbegun", score, routertest.Key("one"), length)
+		return conn
 	}
 	for _, length := range []int{100, 100 << 10} { // what is read before it waits for a pod, and what is not
+		var group sync.WaitGroup
 		for range 12 { // more than eject a pod
-			conn, err := net.Dial("tcp", r.HTTP)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, _ = io.WriteString(conn, head(length)+"begun")
-			if length == 100 {
-				conn.Close()
-				continue
-			}
-			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if res.StatusCode != http.StatusRequestTimeout {
-				t.Errorf("status %s", res.Status)
-			}
-			conn.Close()
+			begin(length).Close()
+			conn := begin(length)
+			group.Go(func() {
+				defer conn.Close()
+				if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != http.StatusRequestTimeout {
+					t.Errorf("of %d bytes: %+v %v", length, res, err)
+				}
+			})
 		}
+		group.Wait()
 		ask(t, r, "POST", score, "x").want(t, 200, "POST /score x")
 	}
 	// One that takes longer than the pod may, but goes on, is served.
-	body := strings.Repeat("x", 200<<10)
+	body := strings.Repeat("x", 250<<10)
 	pr, pw := io.Pipe()
 	go func() {
 		for i := 0; i < len(body); i += 50 << 10 {
 			_, _ = io.WriteString(pw, body[i:i+50<<10])
-			<-time.After(100 * time.Millisecond)
+			<-time.After(500 * time.Millisecond)
 		}
 		pw.Close()
 	}()
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.HTTP+score, pr)
-	req.ContentLength = int64(len(body))
-	req.Header.Set("Authorization", "Bearer "+routertest.Key("one"))
-	res, err := http.DefaultClient.Do(req)
+	a, err := try(t.Context(), http.DefaultClient, "http://"+r.HTTP, "POST", score, pr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	if got, _ := io.ReadAll(res.Body); res.StatusCode != 200 || len(got) != len(body)+len("POST /score ") {
-		t.Errorf("status %s, %d bytes", res.Status, len(got))
+	if a.want(t, 200, "POST /score "); len(a.body) != len(body)+len("POST /score ") {
+		t.Errorf("%d bytes", len(a.body))
 	}
 }

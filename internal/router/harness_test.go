@@ -113,15 +113,15 @@ type answer struct {
 // ask sends a request with the key of endpoint "one"; headers are pairs, an empty value takes one away.
 func ask(t testing.TB, r *running, method, path, body string, headers ...string) answer {
 	t.Helper()
-	a, err := try(t.Context(), http.DefaultClient, "http://"+r.HTTP, method, path, body, headers...)
+	a, err := try(t.Context(), http.DefaultClient, "http://"+r.HTTP, method, path, strings.NewReader(body), headers...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func try(ctx context.Context, client *http.Client, base, method, path, body string, headers ...string) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, base+path, strings.NewReader(body))
+func try(ctx context.Context, client *http.Client, base, method, path string, body io.Reader, headers ...string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return answer{}, err
 	}

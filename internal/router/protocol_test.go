@@ -122,7 +122,7 @@ func TestTLS(t *testing.T) {
 	connect := func(pool *x509.CertPool, name string, http2 bool) error {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: name}, ForceAttemptHTTP2: http2}
 		defer transport.CloseIdleConnections()
-		a, err := try(t.Context(), &http.Client{Transport: transport}, "https://"+r.HTTPS, "POST", score, "x")
+		a, err := try(t.Context(), &http.Client{Transport: transport}, "https://"+r.HTTPS, "POST", score, strings.NewReader("x"))
 		if err == nil && a.status != 200 {
 			err = fmt.Errorf("status %d", a.status)
 		}

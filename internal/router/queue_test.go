@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,7 +129,7 @@ func TestCallerThatLeavesTheLine(t *testing.T) {
 	<-model.arrived
 	ctx, cancel := context.WithCancel(t.Context())
 	group.Go(func() {
-		_, _ = try(ctx, http.DefaultClient, "http://"+r.HTTP, "POST", score, "a body that nobody has read")
+		_, _ = try(ctx, http.DefaultClient, "http://"+r.HTTP, "POST", score, strings.NewReader("a body that nobody has read"))
 	})
 	r.until(t, "one in line", func(l routerload.Load) bool { return l.Queued == 1 })
 	cancel()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,7 +100,7 @@ func TestReplicaDies(t *testing.T) {
 	ask(t, survivor, "POST", score, "x").want(t, 200, "x")
 	_ = routers[owner].internal.Close()
 	for range 20 {
-		a, err := try(context.Background(), http.DefaultClient, "http://"+survivor.HTTP, "POST", score, "x")
+		a, err := try(context.Background(), http.DefaultClient, "http://"+survivor.HTTP, "POST", score, strings.NewReader("x"))
 		if err != nil || a.status != 200 {
 			t.Fatalf("after the owner of the place died: %d %s %v", a.status, a.body, err)
 		}
