@@ -1,5 +1,5 @@
-// Package store is the one seam to the database: resources, operations, the change log and the two last-value maps of
-// every cluster. Packages sqlite and postgres implement it; package storetest says how both must behave.
+// Package store is the one seam to the database: resources, operations, the change log, the two last-value maps of
+// every cluster, and experiment tracking. Packages sqlite and postgres implement it; package storetest says how both must behave.
 package store
 
 import (
@@ -157,6 +157,7 @@ type LogUsage struct {
 
 // Reader is what can be read, inside and outside a transaction.
 type Reader interface {
+	TrackingReader
 	Get(ctx context.Context, key string) (Record, error)
 	List(ctx context.Context, q Query) ([]Record, error)
 	Operation(ctx context.Context, id string) (Operation, error)
@@ -187,6 +188,7 @@ type Reader interface {
 // Tx is a transaction: everything in it happens, with its change-log entries, or nothing does.
 type Tx interface {
 	Reader
+	TrackingTx
 	// Put inserts (Version 0) or replaces (Version as read) and returns the record with Seq and Version set; ErrConflict otherwise.
 	Put(ctx context.Context, r Record) (Record, error)
 	// Delete removes a record; ErrNotFound when absent.

@@ -64,12 +64,16 @@ func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
 		Write: write,
 		Read:  read,
 		Dialect: sqlstore.Dialect{
-			Rebind:  rebind,
-			Begin:   begin,
-			Notify:  "SELECT pg_notify('" + channel + "', CAST(CAST(? AS BIGINT) AS TEXT))",
-			Retry:   retry,
-			Timeout: 30 * time.Second,
-			Send:    send,
+			Rebind:     rebind,
+			RebindOnce: number,
+			Numbers:    "SELECT CAST(e AS BIGINT) FROM json_array_elements_text(CAST(? AS JSON)) AS e",
+			Texts:      "SELECT e FROM json_array_elements_text(CAST(? AS JSON)) AS e",
+			Like:       like,
+			Begin:      begin,
+			Notify:     "SELECT pg_notify('" + channel + "', CAST(CAST(? AS BIGINT) AS TEXT))",
+			Retry:      retry,
+			Timeout:    30 * time.Second,
+			Send:       send,
 		},
 		Background: func(ctx context.Context, s *sqlstore.Store) { follow(ctx, config, s) },
 	})
@@ -110,15 +114,28 @@ var rebound sync.Map // text with ? → text with $1…
 
 // rebind numbers the placeholders. The statements hold no ? but placeholders.
 func rebind(text string) string {
-	if out, ok := rebound.Load(text); ok {
-		return out.(string)
+	if known, ok := rebound.Load(text); ok {
+		return known.(string)
 	}
+	out := number(text)
+	rebound.Store(text, out)
+	return out
+}
+
+func number(text string) string {
 	parts := strings.Split(text, "?")
 	var b strings.Builder
 	b.WriteString(parts[0])
 	for i, p := range parts[1:] {
 		b.WriteString("$" + strconv.Itoa(i+1) + p)
 	}
-	rebound.Store(text, b.String())
 	return b.String()
+}
+
+// like switches off the escapes that patterns have here.
+func like(column, pattern string, fold bool) (text, arg string) {
+	if fold {
+		return column + " ILIKE ? ESCAPE ''", pattern
+	}
+	return column + " LIKE ? ESCAPE ''", pattern
 }

@@ -64,8 +64,11 @@ func open(ctx context.Context, path string) (_ *sqlstore.Store, err error) {
 		return nil, err
 	}
 	return sqlstore.New(ctx, sqlstore.Config{Write: write, Read: read, Dialect: sqlstore.Dialect{
-		Begin: []string{"BEGIN IMMEDIATE"},
-		Retry: busy,
+		Begin:   []string{"BEGIN IMMEDIATE"},
+		Retry:   busy,
+		Numbers: "SELECT value FROM json_each(?)",
+		Texts:   "SELECT value FROM json_each(?)",
+		Like:    like,
 	}})
 }
 
@@ -103,6 +106,16 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("migrating: %w", err)
 	}
 	return nil
+}
+
+// toGlob turns a pattern of LIKE into one of GLOB, which tells cases apart as LIKE does elsewhere.
+var toGlob = strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[", "[[]")
+
+func like(column, pattern string, fold bool) (text, arg string) {
+	if fold {
+		return column + " LIKE ?", pattern
+	}
+	return column + " GLOB ?", toGlob.Replace(pattern)
 }
 
 // busy reports that another process held the lock for longer than the timeout.

@@ -12,6 +12,9 @@ import (
 // querier runs reads: the pool outside a transaction, the writer's connection inside one.
 type querier interface {
 	query(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+	// queryOnce is query for a text that may never come again.
+	queryOnce(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+	dialect() Dialect
 	lastSeq(ctx context.Context) (int64, error)
 }
 
@@ -135,6 +138,16 @@ func scanObserved(e *store.Entry) []any {
 // collect runs a query to its end, so that the connection is free again, and scans each row into a T by dest.
 func collect[T any](ctx context.Context, q querier, text string, args []any, dest func(*T) []any) ([]T, error) {
 	rows, err := q.query(ctx, text, args...)
+	return scan(rows, err, dest)
+}
+
+// collectOnce is collect for a text that may never come again.
+func collectOnce[T any](ctx context.Context, q querier, text string, args []any, dest func(*T) []any) ([]T, error) {
+	rows, err := q.queryOnce(ctx, text, args...)
+	return scan(rows, err, dest)
+}
+
+func scan[T any](rows *sql.Rows, err error, dest func(*T) []any) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}

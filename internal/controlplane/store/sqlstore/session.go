@@ -116,6 +116,13 @@ func (s *session) query(text string, args ...any) (*sql.Rows, error) {
 	return prepared.QueryContext(ctx, args...)
 }
 
+// queryOnce is query for a text that may never come again.
+func (s *session) queryOnce(text string, args ...any) (*sql.Rows, error) {
+	ctx, cancel := s.context()
+	s.endRead = cancel
+	return s.conn.QueryContext(ctx, s.dialect.once(text), args...)
+}
+
 // rollback ends the transaction; a connection on which even that does not work is thrown away.
 func (s *session) rollback() {
 	if s.conn == nil {

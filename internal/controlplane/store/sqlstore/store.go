@@ -39,6 +39,8 @@ const compactEvery = 5 * time.Minute
 type Dialect struct {
 	// Rebind turns ? placeholders into the engine's; nil leaves the text as it is.
 	Rebind func(sql string) string
+	// RebindOnce is Rebind for a text that may never come again.
+	RebindOnce func(sql string) string
 	// Begin starts a write transaction and takes the lock that orders writers.
 	Begin []string
 	// Notify, if not empty, tells other processes inside the transaction; its one parameter is the newest change's number.
@@ -47,6 +49,10 @@ type Dialect struct {
 	Retry func(err error) bool
 	// Timeout bounds one round trip of the writer; 0 is no bound (an engine in this process).
 	Timeout time.Duration
+	// Numbers and Texts are subqueries of what is in their one argument, a JSON array.
+	Numbers, Texts string
+	// Like compares a column with a pattern, in which only % and _ mean something, and says the pattern's form here.
+	Like func(column, pattern string, fold bool) (text, arg string)
 	// Send runs statements in order in one round trip; nil runs prepared statements one after another.
 	Send func(ctx context.Context, conn *sql.Conn, stmts []*Stmt) error
 }
@@ -126,11 +132,30 @@ const readAttempts = 10
 
 // query reads from the pool; it makes Store the querier of its reader. A read is safe to run again.
 func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return s.again(ctx, func() (*sql.Rows, error) { return s.prepared(ctx, text, args...) })
+}
+
+// queryOnce is query without keeping the statement.
+func (s *Store) queryOnce(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return s.again(ctx, func() (*sql.Rows, error) { return s.cfg.Read.QueryContext(ctx, s.cfg.Dialect.once(text), args...) })
+}
+
+// once is a text as the engine reads it, which is not remembered.
+func (d Dialect) once(text string) string {
+	if d.RebindOnce != nil {
+		return d.RebindOnce(text)
+	}
+	return text
+}
+
+func (s *Store) dialect() Dialect { return s.cfg.Dialect }
+
+func (s *Store) again(ctx context.Context, read func() (*sql.Rows, error)) (*sql.Rows, error) {
 	for attempt := 1; ; attempt++ {
 		if s.closed.Err() != nil {
 			return nil, store.ErrClosed
 		}
-		rows, err := s.queryOnce(ctx, text, args...)
+		rows, err := read()
 		if err == nil || attempt == readAttempts || !s.cfg.Dialect.Retry(err) {
 			return rows, err
 		}
@@ -142,7 +167,7 @@ func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows,
 	}
 }
 
-func (s *Store) queryOnce(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+func (s *Store) prepared(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if s.cfg.Dialect.Rebind != nil {
 		return s.cfg.Read.QueryContext(ctx, s.cfg.Dialect.Rebind(text), args...)
 	}

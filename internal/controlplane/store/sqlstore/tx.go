@@ -120,7 +120,18 @@ func (t *tx) wrote(key, typ string) {
 
 func (t *tx) changed(c store.Change) { t.changes = append(t.changes, c) }
 
+func (t *tx) dialect() Dialect { return t.b.session.dialect }
+
 func (t *tx) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return t.read(ctx, text, args, t.b.session.query)
+}
+
+// queryOnce is query without keeping the statement.
+func (t *tx) queryOnce(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return t.read(ctx, text, args, t.b.session.queryOnce)
+}
+
+func (t *tx) read(ctx context.Context, text string, args []any, query func(string, ...any) (*sql.Rows, error)) (*sql.Rows, error) {
 	if err := t.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -130,7 +141,7 @@ func (t *tx) query(ctx context.Context, text string, args ...any) (*sql.Rows, er
 	if t.b.session.conn == nil {
 		return nil, errEnded
 	}
-	rows, err := t.b.session.query(text, args...)
+	rows, err := query(text, args...)
 	if err != nil {
 		t.broken = err
 	}

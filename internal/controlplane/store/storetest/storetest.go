@@ -35,7 +35,7 @@ func Run(t *testing.T, open Opener) {
 		{"swallowed errors", testSwallowed}, {"after the end", testEnded}, {"cancelled contexts", testCancelled},
 		{"paging", testPaging}, {"prefix", testPrefix}, {"archived", testArchived},
 		{"operations", testOperations}, {"desired", testDesired}, {"desired equal", testDesiredEqual},
-		{"observed", testObserved}, {"compaction", testCompaction}, {"compaction of operations", testCompactionOfOperations}, {"used once", testUsedOnce}, {"samples", testSamples}, {"logs", testLogs},
+		{"observed", testObserved}, {"compaction", testCompaction}, {"compaction of operations", testCompactionOfOperations}, {"used once", testUsedOnce}, {"samples", testSamples}, {"logs", testLogs}, {"tracking", testTracking}, {"tracking search", testTrackingSearch},
 		{"change order under concurrency", testChangeOrder}, {"wait", testWait}, {"unused numbers", testUnusedNumbers},
 		{"reopen", testReopen}, {"many writers", testManyWriters}, {"remembered", testRemembered}, {"closed", testClosed},
 	} {
