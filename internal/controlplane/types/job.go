@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/trackedjob"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -82,6 +83,9 @@ func (d Deps) createJob(ctx context.Context, p *resource.Put) error {
 		return arm.Invalid("properties", "The job's command, variables, inputs and outputs are %d bytes in all; at most %d are allowed. Put long texts into the code folder.", n, maxJob)
 	}
 	p.Record.Archived = j.IsArchived
+	if err := trackedjob.Add(ctx, p.Tx, p.Record.Name, p.Principal.Name, p.Record.CreatedAt, j, st); err != nil {
+		return err
+	}
 	return wakeJob(ctx, p.Tx, p.ID.Key())
 }
 
@@ -128,6 +132,9 @@ func (d Deps) removeJob(ctx context.Context, r *resource.Removal) (bool, error) 
 			return false, err
 		}
 	}
+	if err := trackedjob.Remove(ctx, r.Tx, r.Record.Name, st); err != nil {
+		return false, err
+	}
 	return false, forgetJob(ctx, r.Tx, r.Record.Key, st)
 }
 
@@ -167,8 +174,10 @@ func (d Deps) cancelJob(ctx context.Context, a *resource.Call) (any, error) {
 			return err
 		}
 		rec.UpdatedAt, rec.UpdatedBy = d.Clock().UTC(), a.Principal.Name
-		_, err = tx.Put(ctx, rec)
-		return err
+		if _, err = tx.Put(ctx, rec); err != nil {
+			return err
+		}
+		return trackedjob.State(ctx, tx, rec, st, v.Status)
 	})
 }
 

@@ -2,14 +2,11 @@ package types
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/commonruntime"
@@ -19,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/trackedjob"
 	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
 
@@ -256,7 +254,7 @@ func (d Deps) environmentVariables(ws arm.ID, wsRec store.Record, run string, j 
 		}
 	}
 	workspaceID := field(wsRec, "workspaceId")
-	experiment := experimentID(workspaceID, j.ExperimentName)
+	experiment := trackedjob.ExperimentID(workspaceID, j.ExperimentName)
 	scope := ws.String()
 	for k, v := range map[string]string{
 		"AZUREML_RUN_ID": run, "AZUREML_ROOT_RUN_ID": run,
@@ -273,16 +271,6 @@ func (d Deps) environmentVariables(ws arm.ID, wsRec store.Record, run string, j 
 		env[k] = v
 	}
 	return env, nil
-}
-
-// experimentID is the GUID of an experiment: the same for every run of the name in the workspace.
-func experimentID(workspaceID, name string) string {
-	sum := sha256.Sum256([]byte(workspaceID + "/" + name))
-	id, err := uuid.FromBytes(sum[:16])
-	if err != nil {
-		panic(err) // sixteen bytes always make one
-	}
-	return id.String()
 }
 
 // assetKey is the key of the version that a reference names; labels are looked up.

@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/trackedjob"
 )
 
 // updateJob takes a PUT of a job that exists: the same content again is fine, and displayName, description, tags and
@@ -49,7 +50,7 @@ func (d Deps) updateJob(ctx context.Context, p *resource.Put) error {
 	}
 	p.Body["properties"] = old
 	p.Record.Archived, p.Record.Internal = now.IsArchived, p.Old.Internal
-	return nil
+	return trackedjob.Update(ctx, p.Tx, p.Old.Name, &was, now, st)
 }
 
 // changedField names the first field that differs and may not.

@@ -131,7 +131,11 @@ func (d Deps) removeWorkspace(ctx context.Context, r *resource.Removal) (bool, e
 			return false, fmt.Errorf("deleting datastore %s: %w", name, err)
 		}
 	}
-	return false, account.Leave(ctx, r.Tx, StorageAccountOf(r.Record), d.Clock().UTC())
+	name := StorageAccountOf(r.Record)
+	if err := r.Tx.DropTracked(ctx, name, ""); err != nil {
+		return false, fmt.Errorf("deleting what workspace %s tracked: %w", r.Record.Name, err)
+	}
+	return false, account.Leave(ctx, r.Tx, name, d.Clock().UTC())
 }
 
 // maxNamed is how many names an error lists.

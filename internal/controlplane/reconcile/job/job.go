@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/scan"
+	"fairlead.dev/fairlead/internal/controlplane/types/trackedjob"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -220,6 +221,9 @@ func (c *Controller) apply(ctx context.Context, rec store.Record, in input, out 
 			next := next
 			next.UpdatedAt = in.now.UTC()
 			if _, err := tx.Put(ctx, next); err != nil {
+				return err
+			}
+			if err := trackedjob.State(ctx, tx, next, out.state, out.view.Status); err != nil {
 				return err
 			}
 		}
