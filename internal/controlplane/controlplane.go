@@ -42,6 +42,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store/postgres"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/sync"
+	"fairlead.dev/fairlead/internal/controlplane/tracking"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/account"
 	"fairlead.dev/fairlead/internal/controlplane/types/dataaddress"
@@ -172,6 +173,7 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type(), deployer.Type())...), Committed: p.committed}
 	deployer.Engine = p.engine
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
+	tracks := tracking.New(tracking.Config{Engine: p.engine, Blobs: p.front, Authenticate: authenticate, Authorize: p.authz.Check, Run: may.RunOf, Clock: time.Now, Log: p.log})
 	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), deployer, discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
@@ -185,6 +187,7 @@ func (p *plane) wire(tenantID, ca string) error {
 		Mounts: map[string]http.Handler{
 			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
+			tracking.PathPrefix:       tracks.Handler(),
 			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
 		},
 	})

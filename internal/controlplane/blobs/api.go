@@ -123,3 +123,23 @@ func (f *Front) IsFile(ctx context.Context, address string) (bool, error) {
 	}
 	return f.Exists(ctx, account, container, name)
 }
+
+// Put writes a blob from body to its end, in place of one that is there; when body fails nothing is written.
+func (f *Front) Put(ctx context.Context, account, container, name, contentType string, body io.Reader) error {
+	n, err := checkName(account, container, name)
+	if err != nil {
+		return err
+	}
+	if n.name == "" {
+		return errorf(http.StatusBadRequest, "InvalidUri", "A blob to write in %s needs a name.", n)
+	}
+	r := &request{Request: (&http.Request{Header: http.Header{"X-Ms-Blob-Content-Type": {contentType}}}).WithContext(ctx), name: n}
+	opts, err := f.writerOptions(r)
+	if err != nil {
+		return err
+	}
+	return f.upload(ctx, n.blockKey(), opts, body, func(finish func() error) error {
+		_, err := f.commitBlock(r, opts, finish)
+		return err
+	})
+}

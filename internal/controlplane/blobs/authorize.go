@@ -97,6 +97,16 @@ func (a *Authorizer) authorizeRun(ctx context.Context, p resource.Principal, n b
 	return Refusef("run %s writes only below its artifacts, its declared outputs and inputs of ReadWriteMount, not to %s", name, n)
 }
 
+// RunOf is the run that a token is of, and its folder of artifacts; to write it must not have ended long ago.
+func (a *Authorizer) RunOf(ctx context.Context, p resource.Principal, write bool) (name, account, folder string, err error) {
+	name, state, err := a.run(ctx, p)
+	if err == nil && write {
+		err = a.stillWrites(name, state)
+	}
+	account, _, folder, _ = Split(state.Spec.Artifacts)
+	return name, account, folder, err
+}
+
 // run is the run that a token is of.
 func (a *Authorizer) run(ctx context.Context, p resource.Principal) (name string, state runstate.State, err error) {
 	rec, err := a.store.Get(ctx, p.Scope)

@@ -1,0 +1,76 @@
+package tracking
+
+import "net/http"
+
+// endpoints are the operations by method and path.
+func endpoints() map[string]endpoint {
+	return map[string]endpoint{
+		"POST experiments/create":                {write, createExperiment},
+		"GET experiments/get":                    {read, getExperiment},
+		"GET experiments/get-by-name":            {read, getExperimentByName},
+		"POST experiments/search":                {read, searchExperiments},
+		"GET experiments/search":                 {read, searchExperiments},
+		"POST experiments/update":                {write, updateExperiment},
+		"POST experiments/delete":                {write, markExperiment(true)},
+		"POST experiments/restore":               {write, markExperiment(false)},
+		"POST experiments/set-experiment-tag":    {write, tagExperiment(false)},
+		"POST experiments/delete-experiment-tag": {write, tagExperiment(true)},
+
+		"POST runs/create":        {writeOwn, createRun},
+		"GET runs/get":            {read, getRun},
+		"POST runs/update":        {writeOwn, updateRun},
+		"POST runs/delete":        {writeOwn, markRun(true)},
+		"POST runs/restore":       {writeOwn, markRun(false)},
+		"POST runs/search":        {read, searchRuns},
+		"POST runs/log-metric":    {writeOwn, logMetric},
+		"POST runs/log-parameter": {writeOwn, logParameter},
+		"POST runs/log-batch":     {writeOwn, logBatch},
+		"POST runs/log-inputs":    {writeOwn, logInputs},
+		"POST runs/outputs":       {writeOwn, logOutputs},
+		"POST runs/log-model":     {writeOwn, logModel},
+		"POST runs/set-tag":       {writeOwn, setTag},
+		"POST runs/delete-tag":    {writeOwn, deleteTag},
+
+		"GET metrics/get-history":               {read, getHistory},
+		"GET metrics/get-history-bulk":          {read, getHistories},
+		"GET metrics/get-history-bulk-interval": {read, getIntervals},
+
+		"GET artifacts/list":             {read, listRunArtifacts},
+		http.MethodGet + " artifacts":    {read, getArtifact},
+		http.MethodPut + " artifacts":    {writeOwn, putArtifact},
+		http.MethodDelete + " artifacts": {writeOwn, deleteArtifacts},
+
+		"POST logged-models":                     {writeOwn, createLoggedModel},
+		"POST logged-models/search":              {read, searchLoggedModels},
+		"GET logged-models/{id}":                 {read, getLoggedModel},
+		"PATCH logged-models/{id}":               {writeOwn, finalizeLoggedModel},
+		"DELETE logged-models/{id}":              {writeOwn, deleteLoggedModel},
+		"PATCH logged-models/{id}/tags":          {writeOwn, tagLoggedModel},
+		"DELETE logged-models/{id}/tags/{key}":   {writeOwn, untagLoggedModel},
+		"POST logged-models/{id}/params":         {writeOwn, paramLoggedModel},
+		"GET logged-models/{id}/artifacts/{key}": {read, listModelArtifacts},
+
+		"POST registered-models/create":              {write, createModel},
+		"GET registered-models/get":                  {read, getModel},
+		"POST registered-models/rename":              {write, renameModel},
+		"PATCH registered-models/update":             {write, updateModel},
+		"DELETE registered-models/delete":            {write, deleteModel},
+		"GET registered-models/search":               {read, searchModels},
+		"POST registered-models/get-latest-versions": {read, latestVersions},
+		"GET registered-models/get-latest-versions":  {read, latestVersions},
+		"POST registered-models/set-tag":             {write, tagModel(false)},
+		"DELETE registered-models/delete-tag":        {write, tagModel(true)},
+		"POST registered-models/alias":               {write, setAlias},
+		"DELETE registered-models/alias":             {write, deleteAlias},
+		"GET registered-models/alias":                {read, getByAlias},
+		"POST model-versions/create":                 {write, createVersion},
+		"GET model-versions/get":                     {read, getVersion},
+		"PATCH model-versions/update":                {write, updateVersion},
+		"DELETE model-versions/delete":               {write, deleteVersion},
+		"GET model-versions/search":                  {read, searchVersions},
+		"GET model-versions/get-download-uri":        {read, downloadURI},
+		"POST model-versions/transition-stage":       {write, transitionStage},
+		"POST model-versions/set-tag":                {write, tagVersion(false)},
+		"DELETE model-versions/delete-tag":           {write, tagVersion(true)},
+	}
+}
