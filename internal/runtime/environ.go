@@ -31,13 +31,11 @@ func commandEnviron(c Config, s commonruntime.JobSpec, p prepared, extra map[str
 		"AZUREML_CR_HT_CAP_logs_PATH":           filepath.Join(c.codeDir(), "logs"),
 	})
 	maps.Copy(env, p.identity)
+	maps.Copy(env, p.tracking)
 	if p.token != "" {
 		env["AZUREML_RUN_TOKEN"] = p.token
 		if expiry := tokenExpiry(p.token); expiry > 0 {
 			env["AZUREML_RUN_TOKEN_EXPIRY"] = strconv.FormatInt(expiry, 10)
-		}
-		if env["MLFLOW_TRACKING_URI"] != "" {
-			env["MLFLOW_TRACKING_TOKEN"] = p.token
 		}
 	}
 	for name, v := range p.inputs {
@@ -51,11 +49,28 @@ func commandEnviron(c Config, s commonruntime.JobSpec, p prepared, extra map[str
 		env["AZURE_ML_OUTPUT_"+name], env["AZUREML_DATAREFERENCE_"+name] = v, v
 	}
 	maps.Copy(env, extra)
+	reachLoopback(env)
 	out := make([]string, 0, len(env))
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, k+"="+env[k])
 	}
 	return out
+}
+
+// reachLoopback keeps clients that use a proxy from asking it for this pod's own servers.
+func reachLoopback(env map[string]string) {
+	proxied := slices.ContainsFunc([]string{"HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"}, func(name string) bool { return env[name] != "" })
+	if !proxied {
+		return
+	}
+	if env["NO_PROXY"] == "" && env["no_proxy"] == "" {
+		env["NO_PROXY"] = "127.0.0.1"
+	}
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		if v := env[name]; v != "" && !slices.Contains(strings.Split(v, ","), "127.0.0.1") {
+			env[name] = v + ",127.0.0.1"
+		}
+	}
 }
 
 // tokenExpiry is when a JSON web token ends, in seconds since 1970; 0 when it does not say.

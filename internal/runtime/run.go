@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/runtime/blobclient"
 	"fairlead.dev/fairlead/internal/runtime/identity"
+	"fairlead.dev/fairlead/internal/runtime/tracking"
 )
 
 // errStopped is the cause when the pod was asked to end.
@@ -201,6 +202,11 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 		return failed(commonruntime.PhasePreparing, fail(CodeCommandNotStarted, err))
 	}
 	defer stop()
+	stopTracking, err := r.serveTracking(&c)
+	if err != nil {
+		return failed(commonruntime.PhasePreparing, fail(CodeCommandNotStarted, err))
+	}
+	defer stopTracking()
 	res := r.command(ctx, g, c, logs)
 	r.files.setPhase(commonruntime.PhaseFinalizing)
 	for _, l := range logs {
@@ -228,6 +234,7 @@ type prepared struct {
 	inputs, outputs, trust map[string]string
 	token                  string
 	identity               map[string]string // variables that lead to tokens of the managed identity
+	tracking               map[string]string // variables that lead to experiment tracking
 }
 
 // prepare fetches code and inputs side by side.
@@ -281,6 +288,24 @@ func (r *run) serveIdentity(p *prepared) (stop func(), err error) {
 	}
 	srv := identity.New(identity.Config{Identity: *r.spec.Identity, Assertion: r.cfg.readToken, HTTP: r.control, Log: r.log})
 	p.identity = srv.Environ(l.Addr().String())
+	return srv.Serve(l), nil
+}
+
+// serveTracking leads MLflow's clients to the workspace's experiment tracking, unless the job names another server.
+func (r *run) serveTracking(p *prepared) (stop func(), err error) {
+	ws, err := tracking.Workspace(r.spec.Environment["MLFLOW_TRACKING_URI"], strings.TrimSuffix(r.spec.BlobBase, "/blob/"))
+	if err != nil {
+		return nil, fmt.Errorf("reading MLFLOW_TRACKING_URI: %w", err)
+	}
+	if ws == nil {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening for MLflow's clients: %w", err)
+	}
+	srv := tracking.New(tracking.Config{Workspace: ws, First: p.token, Token: r.cfg.readToken, Transport: r.control.Transport, Log: r.log})
+	p.tracking = srv.Environ(l.Addr().String())
 	return srv.Serve(l), nil
 }
 

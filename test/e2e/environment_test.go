@@ -26,7 +26,7 @@ var reference = []struct{ name, form, unset string }{
 	{name: "AZUREML_DISCOVERY_SERVICE_ENDPOINT", form: `https://[^/]+/discovery`},
 	{name: "AZUREML_RUN_TOKEN", form: `ey.*\..*\..*`},
 	{name: "AZUREML_RUN_TOKEN_EXPIRY", form: `[0-9]{10}`},
-	{name: "MLFLOW_TRACKING_URI", form: `azureml://.*/mlflow/v1\.0/subscriptions/.*/workspaces/e2ews`},
+	{name: "MLFLOW_TRACKING_URI", form: `http://127\.0\.0\.1:\d+/mlflow/v1\.0/subscriptions/.*/workspaces/e2ews`},
 	{name: "MLFLOW_TRACKING_TOKEN", form: `ey.*`},
 	{name: "MLFLOW_EXPERIMENT_ID", form: `[0-9a-f-]{36}`},
 	{name: "MLFLOW_EXPERIMENT_NAME", form: `e2e`},

@@ -9,20 +9,19 @@ package identity
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/runtime/loopback"
 )
 
 // path is the one path that is served.
@@ -73,18 +72,7 @@ func (s *Server) Environ(address string) map[string]string {
 }
 
 // Serve answers on l until stop is called.
-func (s *Server) Serve(l net.Listener) (stop func()) {
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = srv.Serve(l)
-	}()
-	return func() {
-		_ = srv.Close()
-		<-done
-	}
-}
+func (s *Server) Serve(l net.Listener) (stop func()) { return loopback.Serve(l, s, time.Minute) }
 
 // answer is a token as both kinds of client read it.
 type answer struct {
@@ -150,9 +138,9 @@ func (s *Server) asked(r *http.Request) (string, error) {
 		return "", refusal(http.StatusNotFound, "invalid_request", "%s is not served; tokens are at %s.", r.URL.Path, path)
 	case r.Method != http.MethodGet:
 		return "", refusal(http.StatusMethodNotAllowed, "invalid_request", "%s is not served; send GET.", r.Method)
-	case !loopback(r.Host):
+	case !loopback.Named(r.Host):
 		return "", refusal(http.StatusForbidden, "invalid_request", "The Host header is %q; tokens are given at 127.0.0.1 only.", r.Host)
-	case r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
+	case loopback.Forwarded(r):
 		return "", refusal(http.StatusForbidden, "invalid_request", "The request was forwarded; tokens are given to processes of this pod only.")
 	case !s.knows(r.Header):
 		return "", refusal(http.StatusUnauthorized, "unauthorized", "The header secret (value of MSI_SECRET) or X-IDENTITY-HEADER (value of IDENTITY_HEADER) is missing or wrong.")
@@ -164,7 +152,7 @@ func (s *Server) asked(r *http.Request) (string, error) {
 func (s *Server) knows(h http.Header) bool {
 	for _, name := range []string{"secret", "X-IDENTITY-HEADER"} {
 		if v := h.Get(name); v != "" {
-			return subtle.ConstantTimeCompare([]byte(v), []byte(s.secret)) == 1
+			return loopback.Same(v, s.secret)
 		}
 	}
 	return false
@@ -188,14 +176,4 @@ func (s *Server) query(q url.Values) (string, error) {
 		}
 	}
 	return resource, nil
-}
-
-// loopback reports whether a Host header names this machine by itself: a name that an attacker's DNS resolves to 127.0.0.1 does not.
-func loopback(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return name == "localhost" || err == nil && addr.IsLoopback()
 }
