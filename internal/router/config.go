@@ -27,6 +27,8 @@ type Config struct {
 	MaxBody int64
 	// Origins are the web origins that may call from a browser.
 	Origins []string
+	// NetHTTP leaves every request to net/http, also those that the router would read faster itself.
+	NetHTTP bool
 	// HeaderTimeout is how long a caller may take to say what it wants; 0 is ten seconds.
 	HeaderTimeout time.Duration
 	// Grace is how long it takes requests after it was told to stop, Drain how long it has in all until it stops.
@@ -51,6 +53,7 @@ func (c *Config) Bind(fs *flag.FlagSet) {
 		}
 		return nil
 	})
+	fs.BoolVar(&c.NetHTTP, "net-http", false, "leave every request to Go's net/http: slower, to find out whether the router's own reader is to blame for something")
 	fs.DurationVar(&c.Grace, "grace", 5*time.Second, "how long requests are taken after the signal to stop")
 	fs.DurationVar(&c.Drain, "drain", 5*time.Minute, "how long what is in flight has to finish")
 	fs.Func("peers", "namespace of the other routers; POD_IP is this one's address among them", func(namespace string) error {

@@ -46,7 +46,7 @@ type running struct {
 func start(t testing.TB, objects table.Objects, change func(*Config)) *running {
 	t.Helper()
 	log := &logBuffer{}
-	cfg := Config{HTTPAddr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", Drain: time.Minute, AccessLog: log}
+	cfg := Config{NetHTTP: netHTTP, HTTPAddr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", Drain: time.Minute, AccessLog: log}
 	if change != nil {
 		change(&cfg)
 	}

@@ -41,7 +41,7 @@ type Router struct {
 	meter    *front.Meter
 	access   *front.AccessLog
 	cert     *certificate
-	public   []*http.Server
+	public   []*front.Server
 	internal *http.Server
 	ready    atomic.Bool
 	// Addresses that it listens on, known when New returns; empty where it does not.
@@ -105,7 +105,7 @@ func (r *Router) serveOn(addr string, s *http.Server) (string, error) {
 		return "", fmt.Errorf("listening on %s: %w", addr, err)
 	}
 	s.ErrorLog = slog.NewLogLogger(r.log.Handler(), slog.LevelDebug)
-	r.public, r.listeners = append(r.public, s), append(r.listeners, listener)
+	r.public, r.listeners = append(r.public, front.NewServer(r.front, listener, s, r.cfg.NetHTTP)), append(r.listeners, listener)
 	return listener.Addr().String(), nil
 }
 
@@ -174,10 +174,10 @@ func (r *Router) Run(ctx context.Context, kube *rest.Config) error {
 	if r.access != nil {
 		group.Go(func() error { r.access.Run(serving); return nil })
 	}
-	for i, s := range r.public {
-		group.Go(func() error { return serve(s, r.listeners[i]) })
+	for _, s := range r.public {
+		group.Go(s.Serve)
 	}
-	group.Go(func() error { return serve(r.internal, r.listeners[len(r.listeners)-1]) })
+	group.Go(func() error { return ignoreClosed(r.internal.Serve(r.listeners[len(r.listeners)-1])) })
 	r.log.Info("serving", "http", r.HTTP, "https", r.HTTPS, "internal", r.Internal)
 	select {
 	case <-ctx.Done():
@@ -188,13 +188,7 @@ func (r *Router) Run(ctx context.Context, kube *rest.Config) error {
 	return group.Wait()
 }
 
-func serve(s *http.Server, l net.Listener) error {
-	var err error
-	if s.TLSConfig != nil {
-		err = s.ServeTLS(l, "", "")
-	} else {
-		err = s.Serve(l)
-	}
+func ignoreClosed(err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

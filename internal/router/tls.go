@@ -81,6 +81,6 @@ func publicServer(h http.Handler, cert *certificate, headerTimeout time.Duration
 		return s
 	}
 	s.Protocols.SetHTTP2(true)
-	s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current.Load(), nil }}
+	s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current.Load(), nil }}
 	return s
 }

@@ -45,6 +45,7 @@ type Config struct {
 type Front struct {
 	cfg      Config
 	proxy    *proxy
+	pods     *pods
 	draining atomic.Bool
 	inflight sync.WaitGroup
 }
@@ -60,7 +61,7 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Front{cfg: cfg, proxy: newProxy(cfg.Log)}
+	return &Front{cfg: cfg, proxy: newProxy(cfg.Log), pods: newPods()}
 }
 
 // Drain has callers make their next connections elsewhere.

@@ -2,6 +2,7 @@ package front
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,19 @@ type Meter struct {
 	took     *prometheus.HistogramVec
 	queued   *prometheus.HistogramVec
 	retries  *prometheus.CounterVec
+	mu       sync.RWMutex
+	known    map[labels]observers
 }
+
+// labels are what a request is counted under.
+type labels struct {
+	endpoint, deployment string
+	status               int
+	mirrored             bool
+}
+
+// observers are the histograms of one set of labels, since finding them takes longer than adding to them.
+type observers struct{ took, queued prometheus.Observer }
 
 // buckets of durations in seconds: from less than the router adds to the longest timeout.
 var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
@@ -21,7 +34,7 @@ var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 // NewMeter makes a Meter with a registry of its own.
 func NewMeter() *Meter {
 	m := &Meter{
-		Registry: prometheus.NewRegistry(),
+		Registry: prometheus.NewRegistry(), known: map[labels]observers{},
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fairlead_router_request_duration_seconds", Buckets: buckets,
 			Help: "From a request's first byte to its answer's last, by endpoint, deployment and status code; mirror says that it was a copy."},
 			[]string{"endpoint", "deployment", "code", "mirror"}),
@@ -35,18 +48,36 @@ func NewMeter() *Meter {
 }
 
 func (m *Meter) note(c *call, took time.Duration) {
-	var endpoint, deployment string
+	l := labels{status: c.status, mirrored: c.mirrored}
 	if c.endpoint != nil {
-		endpoint = c.endpoint.Name
+		l.endpoint = c.endpoint.Name
 	}
 	if c.deployment != nil {
-		deployment = c.deployment.Name
+		l.deployment = c.deployment.Name
 	}
-	m.took.WithLabelValues(endpoint, deployment, strconv.Itoa(c.status), strconv.FormatBool(c.mirrored)).Observe(took.Seconds())
+	o := m.find(l)
+	o.took.Observe(took.Seconds())
 	if c.tries > 0 {
-		m.queued.WithLabelValues(endpoint, deployment).Observe(c.queued.Seconds())
+		o.queued.Observe(c.queued.Seconds())
 	}
 	if c.tries > 1 {
-		m.retries.WithLabelValues(endpoint, deployment).Add(float64(c.tries - 1))
+		m.retries.WithLabelValues(l.endpoint, l.deployment).Add(float64(c.tries - 1))
 	}
+}
+
+func (m *Meter) find(l labels) observers {
+	m.mu.RLock()
+	o, known := m.known[l]
+	m.mu.RUnlock()
+	if known {
+		return o
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o = observers{m.took.WithLabelValues(l.endpoint, l.deployment, strconv.Itoa(l.status), strconv.FormatBool(l.mirrored)), nil}
+	if l.deployment != "" {
+		o.queued = m.queued.WithLabelValues(l.endpoint, l.deployment)
+	}
+	m.known[l] = o
+	return o
 }

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// Of connections to pods.
+const dialTimeout, dialKeepAlive = 2 * time.Second, 15 * time.Second
+
 // proxy hands requests to pods by the standard library.
 type proxy struct {
 	http1, http2 http.RoundTripper
@@ -30,7 +33,7 @@ func newProxy(log *slog.Logger) *proxy {
 // transport keeps connections to pods for as short as a server may that closes them soon after (gunicorn: 2 s), so that no request is
 // written to one that is being closed.
 func transport(http2 bool) *http.Transport {
-	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialKeepAlive}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, addr)
@@ -39,8 +42,8 @@ func transport(http2 bool) *http.Transport {
 			}
 			return conn, nil
 		},
-		DisableCompression: true, MaxIdleConnsPerHost: 512, IdleConnTimeout: 1500 * time.Millisecond,
-		MaxResponseHeaderBytes: 256 << 10, WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10, Protocols: new(http.Protocols),
+		DisableCompression: true, MaxIdleConnsPerHost: keptPerPod, IdleConnTimeout: keepPod,
+		MaxResponseHeaderBytes: largestAnswerHead, WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10, Protocols: new(http.Protocols),
 	}
 	if http2 {
 		t.Protocols.SetUnencryptedHTTP2(true)

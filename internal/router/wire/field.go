@@ -13,6 +13,12 @@ const MaxFields = 48
 // Field is one field of a header.
 type Field struct{ Name, Value string }
 
+// Valid says that a field can be written.
+func (f *Field) Valid() bool { return f.Name != "" && all(f.Name, inToken) && all(f.Value, inValue) }
+
+// Path says that a path is an ordinary one.
+func Path(path string) bool { return path != "" && path[0] == '/' && all(path, inPath) }
+
 // Fields are those of one header, in order.
 type Fields struct {
 	room [MaxFields]Field

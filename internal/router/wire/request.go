@@ -33,12 +33,12 @@ func (r *Request) Read(head []byte) bool {
 func (r *Request) line(line string) bool {
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, _ := strings.Cut(rest, " ")
-	if version != "HTTP/1.1" || !ordinaryMethod(method) || target == "" || target[0] != '/' {
+	if version != "HTTP/1.1" || !ordinaryMethod(method) {
 		return false
 	}
 	path, query, asks := strings.Cut(target, "?")
 	r.Method, r.Path, r.Query = method, path, query
-	return all(path, inPath) && all(query, inQuery) && asks == (query != "")
+	return Path(path) && all(query, inQuery) && asks == (query != "")
 }
 
 func ordinaryMethod(method string) bool {
