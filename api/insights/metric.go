@@ -34,10 +34,16 @@ type Metric struct {
 	ErrorCode          string       `json:"errorCode"`
 }
 
-// Timeseries are the values of one metric; metrics here have no dimensions, so there is one.
+// Timeseries are the values of one metric, or, if a filter splits it, those of one value of its dimension.
 type Timeseries struct {
-	MetadataValues []any   `json:"metadatavalues"`
-	Data           []Value `json:"data"`
+	MetadataValues []MetadataValue `json:"metadatavalues"`
+	Data           []Value         `json:"data"`
+}
+
+// MetadataValue says what a series is of.
+type MetadataValue struct {
+	Name  Name   `json:"name"`
+	Value string `json:"value"`
 }
 
 // Value is one interval. It has the aggregations that were asked for; none where nothing was measured.
@@ -66,6 +72,7 @@ type Definition struct {
 	Unit                      string         `json:"unit"`
 	PrimaryAggregationType    string         `json:"primaryAggregationType"`
 	SupportedAggregationTypes []string       `json:"supportedAggregationTypes"`
+	Dimensions                []Name         `json:"dimensions,omitempty"`
 	MetricAvailabilities      []Availability `json:"metricAvailabilities"`
 }
 

@@ -54,6 +54,12 @@ func (s *session) jobMetrics(ctx context.Context, path string, now time.Time) ([
 	if err != nil {
 		to = now
 	}
+	return s.summaries(ctx, path, span(from, to.Add(time.Minute)), "")
+}
+
+// summaries sums up all series of a resource in a time, those that have status codes by code if codes is a filter that splits them.
+func (s *session) summaries(ctx context.Context, path, timespan, codes string) ([]map[string]any, error) {
+	rows := []map[string]any{}
 	known, err := s.definitions(ctx, path)
 	if err != nil {
 		return nil, err
@@ -62,33 +68,41 @@ func (s *session) jobMetrics(ctx context.Context, path string, now time.Time) ([
 	for _, d := range known.Value {
 		names = append(names, d.Name.Value)
 	}
-	got, err := s.metrics(ctx, path, url.Values{"metricnames": {strings.Join(names, ",")}, "timespan": {span(from, to.Add(time.Minute))}, "interval": {"PT1M"}})
+	q := url.Values{"metricnames": {strings.Join(names, ",")}, "timespan": {timespan}, "interval": {"PT1M"}}
+	if codes != "" {
+		q.Set("$filter", codes)
+	}
+	got, err := s.metrics(ctx, path, q)
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range got.Value {
-		if row := summary(m); row != nil {
-			rows = append(rows, row)
+		for _, series := range m.Timeseries {
+			if row := summary(m, series); row != nil {
+				rows = append(rows, row)
+			}
 		}
 	}
 	return rows, nil
 }
 
-// summary is a metric's row, or nil.
-func summary(m insights.Metric) map[string]any {
+// summary is the row of a metric's series, or nil.
+func summary(m insights.Metric, series insights.Timeseries) map[string]any {
 	n, total, least, most, last := 0, 0.0, math.Inf(1), math.Inf(-1), 0.0
-	for _, series := range m.Timeseries {
-		for _, v := range series.Data {
-			if v.Average == nil {
-				continue
-			}
-			last = *v.Average
-			n, total, least, most = n+1, total+last, min(least, last), max(most, last)
+	for _, v := range series.Data {
+		if v.Average == nil {
+			continue
 		}
+		last = *v.Average
+		n, total, least, most = n+1, total+last, min(least, last), max(most, last)
 	}
 	if n == 0 {
 		return nil
 	}
 	short := func(v float64) float64 { return math.Round(v*10) / 10 }
-	return map[string]any{"metric": m.Name.Value, "unit": m.Unit, "minimum": short(least), "average": short(total / float64(n)), "maximum": short(most), "last": short(last), "minutes": n}
+	name := m.Name.Value
+	for _, of := range series.MetadataValues {
+		name += " " + of.Value
+	}
+	return map[string]any{"metric": name, "unit": m.Unit, "minimum": short(least), "average": short(total / float64(n)), "maximum": short(most), "last": short(last), "minutes": n}
 }

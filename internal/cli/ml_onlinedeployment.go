@@ -23,7 +23,7 @@ func (a *app) mlOnlineDeployment() *cobra.Command {
 		a.deleter(deploymentKind, removal{
 			question: "Delete deployment {name} of endpoint {parent}?", force: "also when the endpoint sends it requests",
 			help: help{"Delete a deployment", "  fairlead ml online-deployment delete -n blue -e digits -g G -w W --yes"},
-		}), a.deploymentLogs())
+		}), a.deploymentLogs(), a.servingMetrics(deploymentKind, "online-deployment", "a deployment", "-n blue -e digits"))
 }
 
 // addEndpoint defines --endpoint-name/-e.

@@ -26,7 +26,7 @@ func (a *app) mlOnlineEndpoint() *cobra.Command {
 			question: "Delete endpoint {name} of workspace {parent} with its deployments?",
 			help:     help{"Delete an online endpoint with its deployments", "  fairlead ml online-endpoint delete -n digits -g G -w W --yes"},
 		}),
-		a.endpointInvoke(), a.endpointCredentials(), a.endpointRegenerate())
+		a.endpointInvoke(), a.endpointCredentials(), a.endpointRegenerate(), a.servingMetrics(endpointKind, "online-endpoint", "an endpoint", "-n digits"))
 }
 
 type endpointFlags struct {

@@ -20,17 +20,18 @@ func (a *app) monitor() *cobra.Command {
 
 // metricsFlags are those of the reference.
 type metricsFlags struct {
-	resource, interval, from, to, offset string
-	metrics, aggregation                 []string
+	resource, interval, from, to, offset, filter string
+	metrics, aggregation                         []string
 }
 
 func (a *app) metricsList() *cobra.Command {
 	var f metricsFlags
 	c := a.leaf(&cobra.Command{
 		Use: "list", Short: "List values of a resource's metrics",
-		Long: `List values of a resource's metrics. Jobs have metrics, by the minute, for 30 days; "monitor metrics list-definitions" says which.`,
+		Long: `List values of a resource's metrics. Jobs, online endpoints and their deployments have metrics, by the minute, for 30 days; "monitor metrics list-definitions" says which.`,
 		Example: `  fairlead monitor metrics list --resource JOB_ID --metrics CpuUtilizationMillicores -o table
-  fairlead monitor metrics list --resource JOB_ID --metrics CpuMemoryUtilizationMegabytes --interval 5m --aggregation Maximum --offset 1d`,
+  fairlead monitor metrics list --resource JOB_ID --metrics CpuMemoryUtilizationMegabytes --interval 5m --aggregation Maximum --offset 1d
+  fairlead monitor metrics list --resource ENDPOINT_ID --metrics RequestsPerMinute --filter "statusCode eq '*'" -o table`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runMetrics(cmd.Context(), f) },
 	})
 	fs := c.Flags()
@@ -38,6 +39,7 @@ func (a *app) metricsList() *cobra.Command {
 	multiVar(fs, &f.metrics, "metrics", "space-separated `names` of metrics")
 	multiVar(fs, &f.metrics, "metric", "same as --metrics")
 	multiVar(fs, &f.aggregation, "aggregation", "space-separated `ways` to put the minutes of an interval together: Average, Count, Maximum, Minimum, Total")
+	fs.StringVar(&f.filter, "filter", "", "`which` status codes: statusCode eq '*' for all, each for itself; statusCode eq '503'; statusCodeClass eq '5xx'")
 	fs.StringVar(&f.interval, "interval", "1m", "`length` of an interval: 1m, 5m, 15m, 30m, 1h, 6h, 12h, 1d")
 	fs.StringVar(&f.from, "start-time", "", "first `time`, such as 2026-03-04T05:06:00Z (default: --offset before the end)")
 	fs.StringVar(&f.to, "end-time", "", "last `time` (default: now)")
@@ -63,6 +65,9 @@ func (a *app) runMetrics(ctx context.Context, f metricsFlags) error {
 	}
 	if len(f.aggregation) > 0 {
 		q.Set("aggregation", strings.Join(f.aggregation, ","))
+	}
+	if f.filter != "" {
+		q.Set("$filter", f.filter)
 	}
 	got, err := s.metrics(ctx, f.resource, q)
 	if err != nil {
@@ -154,6 +159,9 @@ func metricRows(r insights.Response) []map[string]any {
 				}
 				if len(row) > 0 {
 					row["Timestamp"], row["Name"] = v.TimeStamp.Format(time.DateTime), m.Name.Value
+					for _, of := range series.MetadataValues {
+						row[of.Name.Value] = of.Value
+					}
 					rows = append(rows, row)
 				}
 			}

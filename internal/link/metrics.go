@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// MetricsPath is where a cluster posts what it has measured of its jobs, and asks up to when it did.
+// MetricsPath is where a cluster posts what it has measured of its jobs, endpoints and deployments, and asks up to when it did.
 const MetricsPath = "/link/v1/metrics"
 
 // MaxSamples bounds the samples of one request.
 const MaxSamples = 2000
 
-// Metrics of a job, summed over its pods, by the reference's names. Memory is in units of 10^6 bytes.
+// Metrics of a job or deployment, summed over its pods, by the reference's names. Memory is in units of 10^6 bytes.
 const (
 	MetricCPU            = "CpuUtilizationMillicores"
 	MetricCPUCapacity    = "CpuCapacityMillicores"
@@ -27,9 +27,21 @@ const (
 	MetricGPUMemoryTotal = "GpuMemoryCapacityMegabytes"
 )
 
-// Sample is what was measured of one job in the minute that ended at Time. The same sample may come again.
+// Metrics of endpoints and deployments, as routers see them, by the reference's names. Latencies are in milliseconds. Requests are
+// counted by status code: the value's name is MetricRequests, "/" and the code.
+const (
+	MetricRequests   = "RequestsPerMinute"
+	MetricLatency    = "RequestLatency"
+	MetricLatencyP50 = "RequestLatency_P50"
+	MetricLatencyP90 = "RequestLatency_P90"
+	MetricLatencyP95 = "RequestLatency_P95"
+	MetricLatencyP99 = "RequestLatency_P99"
+	MetricCapacity   = "DeploymentCapacity"
+)
+
+// Sample is what was measured of one job, endpoint or deployment in the minute that ended at Time. The same sample may come again.
 type Sample struct {
-	// Key is the job's key in the maps: PrefixJob + id.
+	// Key is its key in the maps: PrefixJob + id, PrefixEndpoint + name or PrefixDeployment + endpoint "/" name.
 	Key    string             `json:"key"`
 	Time   time.Time          `json:"time"`
 	Values map[string]float64 `json:"values"`

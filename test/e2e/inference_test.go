@@ -162,6 +162,23 @@ func TestInference(t *testing.T) {
 			t.Errorf("the other deployment: %v", err)
 		}
 	})
+	t.Run("what was measured is told, also of pods that are gone", func(t *testing.T) {
+		for what, metrics := range map[string][]string{
+			"online-endpoint -n digits":           {"RequestsPerMinute 200", "RequestsPerMinute 401", "RequestLatency", "RequestLatency_P50", "RequestLatency_P99"},
+			"online-deployment -n blue -e digits": {"RequestsPerMinute 200", "RequestLatency_P99", "DeploymentCapacity", "CpuUtilizationMillicores", "CpuUtilizationPercentage", "CpuMemoryUtilizationMegabytes"},
+		} {
+			eventually(t, catchUpLimit, what+" has metrics", func(context.Context) error {
+				noun, names, _ := strings.Cut(what, " ")
+				got, err := metricsOf(append([]string{noun, "metrics"}, strings.Fields(names)...)...)
+				for _, m := range metrics {
+					if err == nil && got[m].Maximum <= 0 {
+						err = fmt.Errorf("%s is not among %v", m, got)
+					}
+				}
+				return err
+			})
+		}
+	})
 	t.Run("over HTTPS, without what training needs", func(t *testing.T) {
 		const name = "ml.example.com"
 		cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour), name)

@@ -25,15 +25,15 @@ const burn = `command: |
 resources: {instance_type: small}
 `
 
-// jobMetric is a row of `ml job metrics`.
+// jobMetric is a row of `ml … metrics`.
 type jobMetric struct {
 	Metric                          string
 	Minimum, Average, Maximum, Last float64
 	Minutes                         int
 }
 
-func metricsOf(job string) (map[string]jobMetric, error) {
-	out, err := cli(ml("job", "metrics", "-n", job, "-o", "json")...)
+func metricsOf(args ...string) (map[string]jobMetric, error) {
+	out, err := cli(append(ml(args...), "-o", "json")...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func TestMetrics_AreThereWhenThePodsAreGone(t *testing.T) {
 	kubectl(t, "delete", "pods", "-n", "default", "-l", "amlarc.azureml.com/job-id")
 	scale(1)
 	eventually(t, catchUpLimit, "the series tell what the job used", func(context.Context) error {
-		got, err := metricsOf("burn")
+		got, err := metricsOf("job", "metrics", "-n", "burn")
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path != "/api/v1/query_range" || q.Get("step") != "60":
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"status":"error","error":"what is that?"}`)
-	case !strings.Contains(q.Get("query"), "container_cpu_usage_seconds_total"):
+	case !strings.Contains(q.Get("query"), "1000 / 60 * sum by (job_id)"):
 		fmt.Fprint(w, `{"status":"success","data":{"resultType":"matrix","result":[]}}`)
 	default:
 		start, _ := strconv.ParseInt(q.Get("start"), 10, 64)

@@ -30,7 +30,7 @@ func Answer(r Resource, q Query, samples []store.Sample) (insights.Response, err
 		out.Value = append(out.Value, insights.Metric{
 			ID: r.ID + "/providers/Microsoft.Insights/metrics/" + d.Name, Type: "Microsoft.Insights/metrics", Name: d.wireName(),
 			DisplayDescription: d.Help, Unit: d.Unit, ErrorCode: "Success",
-			Timeseries: []insights.Timeseries{{MetadataValues: []any{}, Data: d.series(q, minutes)}},
+			Timeseries: d.timeseries(q, minutes),
 		})
 	}
 	return out, nil

@@ -2,10 +2,13 @@
 package insight
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/api/insights"
+	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -14,15 +17,43 @@ type Definition struct {
 	Name, Title, Help, Unit string
 	// Part and Whole are what a percentage is made of; "" for metrics that are measured.
 	Part, Whole string
+	// Codes says that it is measured by status code; without a filter the codes add up.
+	Codes bool
 }
 
 const (
 	unitCount   = "Count"
 	unitPercent = "Percent"
+	unitMillis  = "MilliSeconds"
 )
 
-// Definitions are all metrics of a job.
-var Definitions = []Definition{
+// Of are the metrics of a type, by its full name; the first is what is shown to those who name none.
+func Of(resourceType string) []Definition {
+	switch strings.ToLower(resourceType) {
+	case serving.EndpointType:
+		return traffic
+	case serving.DeploymentType:
+		return slices.Concat(traffic, capacity, used[:6])
+	}
+	return used
+}
+
+// traffic is what the routers answered.
+var traffic = []Definition{
+	{Name: link.MetricRequests, Title: "Requests per minute", Help: "Requests that were answered in the minute, by status code.", Unit: unitCount, Codes: true},
+	{Name: link.MetricLatency, Title: "Latency", Help: "From a request's first byte to its answer's last, on average.", Unit: unitMillis},
+	{Name: link.MetricLatencyP50, Title: "Latency, P50", Help: "The latency that half of the requests stayed below.", Unit: unitMillis},
+	{Name: link.MetricLatencyP90, Title: "Latency, P90", Help: "The latency that 90 % of the requests stayed below.", Unit: unitMillis},
+	{Name: link.MetricLatencyP95, Title: "Latency, P95", Help: "The latency that 95 % of the requests stayed below.", Unit: unitMillis},
+	{Name: link.MetricLatencyP99, Title: "Latency, P99", Help: "The latency that 99 % of the requests stayed below.", Unit: unitMillis},
+}
+
+var capacity = []Definition{
+	{Name: link.MetricCapacity, Title: "Pods", Help: "Pods that took requests, the most in the minute.", Unit: unitCount},
+}
+
+// used is what pods used.
+var used = []Definition{
 	{Name: link.MetricCPU, Title: "CPU used", Help: "Thousandths of a core that the pods used, on average over the minute.", Unit: unitCount},
 	{Name: link.MetricCPUCapacity, Title: "CPU limit", Help: "Thousandths of a core that the pods may use.", Unit: unitCount},
 	{Name: "CpuUtilizationPercentage", Title: "CPU used, of limit", Help: "The share of their limit that the pods used.", Unit: unitPercent, Part: link.MetricCPU, Whole: link.MetricCPUCapacity},
@@ -37,14 +68,17 @@ var Definitions = []Definition{
 	{Name: "GpuMemoryUtilizationPercentage", Title: "GPU memory used, of all", Help: "The share of the GPUs' memory that is in use.", Unit: unitPercent, Part: link.MetricGPUMemory, Whole: link.MetricGPUMemoryTotal},
 }
 
-// Lookup finds a metric that is measured, by its exact name.
-func Lookup(name string) (Definition, bool) {
-	d, ok := find(name)
-	return d, ok && d.Name == name && d.Part == ""
+// Measured says whether a metric is measured, by its exact name, which ends with the status code if it is measured by that.
+func Measured(name string) bool {
+	name, code, coded := strings.Cut(name, "/")
+	d, ok := find(slices.Concat(traffic, capacity, used), name)
+	return ok && d.Name == name && d.Part == "" && d.Codes == coded && (!coded || statusCode.MatchString(code))
 }
 
-func find(name string) (Definition, bool) {
-	for _, d := range Definitions {
+var statusCode = regexp.MustCompile(`^[1-9][0-9]{2}$`)
+
+func find(all []Definition, name string) (Definition, bool) {
+	for _, d := range all {
 		if strings.EqualFold(d.Name, name) {
 			return d, true
 		}
@@ -71,19 +105,23 @@ type Resource struct {
 	ID, Type, Region string
 }
 
-// List is the wire form of Definitions for a resource.
+// List is the wire form of the metrics that a resource has.
 func List(r Resource) insights.Definitions {
 	var available []insights.Availability
 	for _, g := range grains {
 		available = append(available, insights.Availability{TimeGrain: g.name, Retention: "P30D"})
 	}
 	var out insights.Definitions
-	for _, d := range Definitions {
-		out.Value = append(out.Value, insights.Definition{
+	for _, d := range Of(r.Type) {
+		wire := insights.Definition{
 			ID: r.ID + "/providers/Microsoft.Insights/metricDefinitions/" + d.Name, ResourceID: r.ID, Namespace: r.Type,
 			Name: d.wireName(), DisplayDescription: d.Help, Unit: d.Unit, PrimaryAggregationType: aggregations[0],
 			SupportedAggregationTypes: aggregations, MetricAvailabilities: available,
-		})
+		}
+		if d.Codes {
+			wire.Dimensions = []insights.Name{dimensionName(byCode), dimensionName(byClass)}
+		}
+		out.Value = append(out.Value, wire)
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/insights"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 )
 
 var epoch = time.Date(2026, 3, 4, 5, 0, 0, 0, time.UTC)
@@ -27,12 +28,12 @@ func sample(minutes int, values string) store.Sample {
 }
 
 func TestParse(t *testing.T) {
-	q, err := Parse(map[string]string{}, at(90, 30))
+	q, err := Parse(map[string]string{}, used, at(90, 30))
 	if err != nil || q.From != at(30, 0) || q.To != at(91, 0) || q.Grain != "PT1M" || !cmp.Equal(q.Aggregations, []string{"Average"}) || len(q.Metrics) != 1 {
 		t.Errorf("without parameters: %+v, %v", q, err)
 	}
 	q, err = Parse(map[string]string{"metricnames": "cpuutilizationmillicores,CpuUtilizationPercentage", "interval": "pt5m",
-		"timespan": "2026-03-04T05:01:00Z/2026-03-04T07:11:00+02:00", "aggregation": "maximum, Average"}, epoch)
+		"timespan": "2026-03-04T05:01:00Z/2026-03-04T07:11:00+02:00", "aggregation": "maximum, Average"}, used, epoch)
 	if err != nil || q.From != epoch || q.To != at(15, 0) || q.Interval != 5*time.Minute || !cmp.Equal(q.Aggregations, []string{"Maximum", "Average"}) ||
 		len(q.Metrics) != 2 || q.Metrics[0].Name != "CpuUtilizationMillicores" {
 		t.Errorf("with all of them: %+v, %v", q, err)
@@ -44,11 +45,12 @@ func TestParse(t *testing.T) {
 		"metric":      {map[string]string{"metricnames": "Cpu"}, "CpuUtilizationMillicores"},
 		"interval":    {map[string]string{"interval": "PT2M"}, "PT5M"},
 		"aggregation": {map[string]string{"aggregation": "Median"}, "Average"},
+		"filter":      {map[string]string{"$filter": "statusCode gt 400"}, "statusCodeClass eq '5xx'"},
 		"one time":    {map[string]string{"timespan": "2026-03-04T05:00:00Z"}, "<start>/<end>"},
 		"backwards":   {map[string]string{"timespan": "2026-03-04T06:00:00Z/2026-03-04T05:00:00Z"}, "before it begins"},
 		"too long":    {map[string]string{"timespan": "2024-03-04T06:00:00Z/2026-03-04T05:00:00Z"}, "longer intervals"},
 	} {
-		_, err := Parse(c.q, epoch)
+		_, err := Parse(c.q, used, epoch)
 		var ae *arm.Error
 		if !errors.As(err, &ae) || ae.Status != 400 || !strings.Contains(ae.Message, c.want) {
 			t.Errorf("%s: %v; want 400 with %q", name, err, c.want)
@@ -80,7 +82,7 @@ func TestAnswer(t *testing.T) {
 	}
 	q := Query{From: epoch, To: at(6, 0), Interval: time.Minute, Grain: "PT1M", Aggregations: []string{"Average"}}
 	for _, name := range []string{"CpuUtilizationMillicores", "CpuUtilizationPercentage"} {
-		d, _ := find(name)
+		d, _ := find(used, name)
 		q.Metrics = append(q.Metrics, d)
 	}
 	got, err := Answer(Resource{ID: "/r", Region: "local"}, q, samples)
@@ -102,20 +104,71 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-func TestLookup(t *testing.T) {
-	for name, want := range map[string]bool{"CpuUtilizationMillicores": true, "cpuutilizationmillicores": false, "CpuUtilizationPercentage": false, "X": false} {
-		if _, got := Lookup(name); got != want {
-			t.Errorf("Lookup(%s) = %t, want %t: only what is measured is stored", name, got, want)
+func TestMeasured(t *testing.T) {
+	for name, want := range map[string]bool{"CpuUtilizationMillicores": true, "cpuutilizationmillicores": false, "CpuUtilizationPercentage": false, "X": false,
+		"RequestsPerMinute": false, "RequestsPerMinute/200": true, "RequestsPerMinute/2000": false, "RequestsPerMinute/": false, "RequestLatency": true, "RequestLatency/200": false} {
+		if got := Measured(name); got != want {
+			t.Errorf("Measured(%s) = %t, want %t: only what is measured is stored", name, got, want)
 		}
 	}
-	for _, d := range Definitions {
-		if d.Part == "" {
-			continue
-		}
-		for _, name := range []string{d.Part, d.Whole} {
-			if _, ok := Lookup(name); !ok {
-				t.Errorf("%s is made of %s, which is not measured", d.Name, name)
+	for _, resourceType := range []string{"microsoft.machinelearningservices/workspaces/jobs", serving.EndpointType, serving.DeploymentType} {
+		for _, d := range Of(resourceType) {
+			for _, name := range []string{d.Part, d.Whole} {
+				if d.Part != "" && !Measured(name) {
+					t.Errorf("%s is made of %s, which is not measured", d.Name, name)
+				}
 			}
 		}
 	}
+}
+
+// TestCodes: requests are counted by code; they add up, or are split as a filter asks.
+func TestCodes(t *testing.T) {
+	samples := []store.Sample{
+		sample(1, `{"RequestsPerMinute/200":90,"RequestsPerMinute/404":4,"RequestsPerMinute/503":6,"RequestLatency":1.5}`),
+		sample(2, `{"RequestsPerMinute/200":10,"RequestLatency":2.5}`),
+	}
+	for filter, want := range map[string]string{
+		"":                           "a100 a10",
+		"statusCode eq '*'":          "200: a90 a10, 404: a4 , 503: a6 ",
+		"statuscode EQ '503'":        "503: a6 ",
+		"statusCodeClass eq '*'":     "2xx: a90 a10, 4xx: a4 , 5xx: a6 ",
+		" statusCodeClass eq '5XX' ": "5xx: a6 ",
+		"statusCode eq '999'":        "",
+	} {
+		q, err := Parse(map[string]string{"metricnames": "RequestsPerMinute,RequestLatency", "$filter": filter, "timespan": "2026-03-04T05:00:00Z/2026-03-04T05:02:00Z"}, Of(serving.EndpointType), epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Answer(Resource{ID: "/r", Region: "local"}, q, samples)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for _, series := range got.Value[0].Timeseries {
+			text := numbers(insights.Metric{Timeseries: []insights.Timeseries{series}})
+			if len(series.MetadataValues) > 0 {
+				text = series.MetadataValues[0].Value + ": " + text
+			}
+			parts = append(parts, text)
+		}
+		if text := strings.Join(parts, ", "); text != want {
+			t.Errorf("%q: %q, want %q", filter, text, want)
+		}
+		if latency := numbers(got.Value[1]); latency != "a1.5 a2.5" {
+			t.Errorf("%q: latency %q", filter, latency)
+		}
+	}
+}
+
+// FuzzFilter: whatever is asked for, the answer is a filter or says what there is.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"", "statusCode eq '*'", "statusCodeClass eq '5xx'", "statusCode eq '", "x eq '*'"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := parseFilter(text); err == nil && got.Dimension != "" && got.Dimension != byCode && got.Dimension != byClass {
+			t.Errorf("%q: %+v", text, got)
+		}
+	})
 }

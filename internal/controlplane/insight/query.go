@@ -19,6 +19,8 @@ type Query struct {
 	Grain    string
 	// Aggregations are of aggregations.
 	Aggregations []string
+	// Filter is about metrics that have status codes.
+	Filter Filter
 }
 
 // Step is what is measured at once.
@@ -27,18 +29,18 @@ const Step = time.Minute
 // maxValues bounds the intervals of one answer.
 const maxValues = 31 * 24 * 60
 
-// Parse reads the query parameters metricnames, timespan, interval and aggregation, by lower-case name.
-func Parse(q map[string]string, now time.Time) (Query, error) {
+// Parse reads the query parameters metricnames, timespan, interval, aggregation and $filter, by lower-case name; all are the metrics that there are.
+func Parse(q map[string]string, all []Definition, now time.Time) (Query, error) {
 	out := Query{Grain: grains[0].name, Interval: grains[0].d}
 	for _, name := range words(q["metricnames"]) {
-		d, ok := find(name)
+		d, ok := find(all, name)
 		if !ok {
-			return out, arm.Invalid("metricnames", "There is no metric %.80q. There are: %s.", name, strings.Join(names(), ", "))
+			return out, arm.Invalid("metricnames", "There is no metric %.80q. There are: %s.", name, strings.Join(names(all), ", "))
 		}
 		out.Metrics = append(out.Metrics, d)
 	}
 	if len(out.Metrics) == 0 {
-		out.Metrics = Definitions[:1]
+		out.Metrics = all[:1]
 	}
 	if v := q["interval"]; v != "" {
 		i := slices.IndexFunc(grains, func(g grain) bool { return strings.EqualFold(g.name, v) })
@@ -56,6 +58,10 @@ func Parse(q map[string]string, now time.Time) (Query, error) {
 	}
 	if len(out.Aggregations) == 0 {
 		out.Aggregations = aggregations[:1]
+	}
+	var err error
+	if out.Filter, err = parseFilter(q["$filter"]); err != nil {
+		return out, err
 	}
 	return out, out.span(q["timespan"], now)
 }
@@ -93,9 +99,9 @@ func words(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-func names() []string {
+func names(all []Definition) []string {
 	var out []string
-	for _, d := range Definitions {
+	for _, d := range all {
 		out = append(out, d.Name)
 	}
 	return out

@@ -20,13 +20,13 @@ func (s *server) serveMetrics(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	if c.typ.Samples == nil {
-		return arm.Errorf(http.StatusBadRequest, "ResourceTypeNotSupported", "Resources of type '%s/%s' have no metrics; jobs have.", c.typ.Namespace, c.typ.Name)
+		return arm.Errorf(http.StatusBadRequest, "ResourceTypeNotSupported", "Resources of type '%s/%s' have no metrics; jobs, online endpoints and their deployments have.", c.typ.Namespace, c.typ.Name)
 	}
 	of := insight.Resource{ID: rec.ID, Type: c.typ.Namespace + "/" + c.typ.Name, Region: s.cfg.Locations[0]}
 	if c.kind == kindMetricDefinitions {
 		return s.json(w, http.StatusOK, insight.List(of))
 	}
-	q, err := insight.Parse(c.query, s.cfg.Now())
+	q, err := insight.Parse(c.query, insight.Of(of.Type), s.cfg.Now())
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	e.must(201, "PUT", group+"/providers/Fairlead.Test/slow/s", `{"location":"local"}`)
-	if a := e.do("GET", group+"/providers/Fairlead.Test/slow/s/providers/microsoft.insights/metrics?"+ver, ""); a.status != 400 || !strings.Contains(a.body, "jobs have") {
+	if a := e.do("GET", group+"/providers/Fairlead.Test/slow/s/providers/microsoft.insights/metrics?"+ver, ""); a.status != 400 || !strings.Contains(a.body, "jobs, online endpoints") {
 		t.Errorf("a type without metrics: %d %s", a.status, a.body)
 	}
 	if a := e.do("GET", at+"metrics?"+ver, "", "as: stranger"); a.status != 403 {

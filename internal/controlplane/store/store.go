@@ -95,7 +95,7 @@ type Entry struct {
 
 // Sample is what was measured of one thing in one minute.
 type Sample struct {
-	// Owner is what was measured: a job's id in its cluster, which no other job has.
+	// Owner is what was measured: a job's id in its cluster, which no other job has, or the key of an endpoint or deployment.
 	Owner string
 	// At is the end of the minute.
 	At time.Time

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/insight"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
@@ -29,7 +31,7 @@ func (s *server) metricsState(w http.ResponseWriter, r *http.Request, p resource
 	return json.NewEncoder(w).Encode(link.MetricsState{Through: through})
 }
 
-// metrics takes samples of the cluster's jobs. Those of jobs that the cluster does not have (any more) are left out, and so
+// metrics takes samples of the cluster's jobs, endpoints and deployments. Those of what the cluster does not have (any more) are left out, and so
 // are metrics that this version does not know.
 func (s *server) metrics(w http.ResponseWriter, r *http.Request, p resource.Principal) error {
 	var req link.MetricsRequest
@@ -64,8 +66,9 @@ func (s *server) checkSamples(req link.MetricsRequest) ([]store.Sample, error) {
 	for i, in := range req.Samples {
 		at := fmt.Sprintf("samples[%d]", i)
 		switch {
-		case !jobKey.MatchString(in.Key):
-			return nil, arm.Invalid(at+".key", "%.150q is not the key of a job; want %s<32 hex digits>.", in.Key, link.PrefixJob)
+		case !jobKey.MatchString(in.Key) && !servingKey.MatchString(in.Key):
+			return nil, arm.Invalid(at+".key", "%.150q is not the key of a job, endpoint or deployment; want %s<32 hex digits>, %s<name> or %s<endpoint>/<name>.",
+				in.Key, link.PrefixJob, link.PrefixEndpoint, link.PrefixDeployment)
 		case !in.Time.Equal(in.Time.Truncate(time.Minute)) || in.Time.Unix() <= 0:
 			return nil, arm.Invalid(at+".time", "%s is not the end of a minute, such as 2026-03-04T05:06:00Z.", in.Time.UTC().Format(time.RFC3339Nano))
 		case in.Time.After(latest):
@@ -73,7 +76,7 @@ func (s *server) checkSamples(req link.MetricsRequest) ([]store.Sample, error) {
 		}
 		values := make(map[string]float64, len(in.Values))
 		for name, v := range in.Values {
-			if _, known := insight.Lookup(name); known && !math.IsNaN(v) && !math.IsInf(v, 0) {
+			if insight.Measured(name) && !math.IsNaN(v) && !math.IsInf(v, 0) {
 				values[name] = v
 			}
 		}
@@ -84,26 +87,26 @@ func (s *server) checkSamples(req link.MetricsRequest) ([]store.Sample, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encoding a sample: %w", err)
 		}
-		out = append(out, store.Sample{Owner: strings.TrimPrefix(in.Key, link.PrefixJob), At: in.Time.UTC(), Values: doc})
+		out = append(out, store.Sample{Owner: in.Key, At: in.Time.UTC(), Values: doc})
 	}
 	return out, nil
 }
 
-// putSamples writes those of jobs that are in the cluster's desired map, which is what this side has given it to run.
+// putSamples writes those of what is in the cluster's desired map, which is what this side has given it to run.
 func putSamples(ctx context.Context, tx store.Tx, cluster string, samples []store.Sample, through time.Time) error {
-	known := map[string]bool{}
+	owners := map[string]string{}
 	kept := samples[:0:0]
 	for _, sample := range samples {
-		ours, looked := known[sample.Owner]
+		owner, looked := owners[sample.Owner]
 		if !looked {
-			entries, err := tx.Desired(ctx, cluster, link.PrefixJob+sample.Owner, 0)
-			if err != nil {
+			var err error
+			if owner, err = ownerOf(ctx, tx, cluster, sample.Owner); err != nil {
 				return err
 			}
-			ours = len(entries) > 0
-			known[sample.Owner] = ours
+			owners[sample.Owner] = owner
 		}
-		if ours {
+		if owner != "" {
+			sample.Owner = owner
 			kept = append(kept, sample)
 		}
 	}
@@ -111,4 +114,24 @@ func putSamples(ctx context.Context, tx store.Tx, cluster string, samples []stor
 		return err
 	}
 	return tx.SetSampledThrough(ctx, cluster, through.UTC())
+}
+
+// ownerOf is whose a key's samples are: a job's id in the cluster, which no other job has, or the resource of an endpoint or deployment; "" when
+// the cluster has no such thing.
+func ownerOf(ctx context.Context, tx store.Tx, cluster, key string) (string, error) {
+	e, err := desired.Find(ctx, tx, cluster, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if id, job := strings.CutPrefix(key, link.PrefixJob); job {
+		return id, nil
+	}
+	var v struct{ Resource string }
+	if err := json.Unmarshal(e.Value, &v); err != nil {
+		return "", fmt.Errorf("reading desired %s of %s: %w", key, cluster, err)
+	}
+	return strings.ToLower(v.Resource), nil
 }

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,6 +54,29 @@ func TestMetrics(t *testing.T) {
 	}
 	if got, err := w.client("agent-west", nil).MetricsThrough(t.Context()); err != nil || !got.IsZero() {
 		t.Errorf("another cluster's mark is %v, %v", got, err)
+	}
+}
+
+// TestServingSamples: samples of endpoints and deployments are their resources', which outlive a cluster's names.
+func TestServingSamples(t *testing.T) {
+	w := newWorld(t)
+	w.put(east, "endpoint/digits", `{"resource":"/subscriptions/S/digits"}`)
+	w.put(east, "deployment/digits/blue", `{"resource":"/subscriptions/S/digits/deployments/blue"}`)
+	w.put(west, "endpoint/others", `{"resource":"/subscriptions/S/others"}`)
+	now := time.Now().UTC().Truncate(time.Minute)
+	values := map[string]float64{"RequestsPerMinute/200": 7, "RequestsPerMinute/x": 1, link.MetricLatencyP99: 2.5}
+	var all []link.Sample
+	for _, key := range []string{"endpoint/digits", "deployment/digits/blue", "deployment/digits/blu", "endpoint/others"} {
+		all = append(all, link.Sample{Key: key, Time: now, Values: values})
+	}
+	if err := w.client("ext-east", nil).PostMetrics(t.Context(), all, now); err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"RequestLatency_P99":2.5,"RequestsPerMinute/200":7}]`
+	for owner, want := range map[string]string{"/subscriptions/s/digits": want, "/subscriptions/s/digits/deployments/blue": want, "/subscriptions/s/others": "[]"} {
+		if got := fmt.Sprint(w.samples(owner)); got != want {
+			t.Errorf("samples of %s: %s, want %s", owner, got, want)
+		}
 	}
 }
 

@@ -22,8 +22,9 @@ func onlineDeployment(d Deps) *resource.Type {
 	return &resource.Type{
 		Namespace: nsML, Name: "workspaces/onlineEndpoints/deployments",
 		APIVersions: mlVersions, NameRule: servingName, NameHelp: servingHelp, Async: true,
-		Admit:  d.admitDeployment,
-		Remove: d.removeDeployment,
+		Admit:   d.admitDeployment,
+		Remove:  d.removeDeployment,
+		Samples: ownSamples,
 		Actions: map[string]resource.Action{
 			"getlogs": {Permission: "read", Run: d.deploymentLogs},
 			"skus":    {Permission: "read", Run: deploymentSKUs},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/machinelearning"
@@ -38,9 +39,10 @@ func onlineEndpoint(d Deps) *resource.Type {
 	return &resource.Type{
 		Namespace: nsML, Name: "workspaces/onlineEndpoints",
 		APIVersions: mlVersions, NameRule: servingName, NameHelp: servingHelp, Async: true,
-		Admit:  d.admitEndpoint,
-		Remove: removeEndpoint,
-		Show:   showEndpoint,
+		Admit:   d.admitEndpoint,
+		Remove:  removeEndpoint,
+		Show:    showEndpoint,
+		Samples: ownSamples,
 		Actions: map[string]resource.Action{
 			"listkeys":       {Permission: "secret", Run: d.listEndpointKeys},
 			"token":          {Permission: "secret", Run: d.endpointToken},
@@ -200,6 +202,11 @@ func uniqueEndpoint(ctx context.Context, r store.Reader, cluster, name string, i
 		return arm.Errorf(http.StatusBadRequest, "OutOfQuota", "Cluster %s has %d online endpoints, the most there may be; delete one first, or use another cluster.", name, others)
 	}
 	return nil
+}
+
+// ownSamples are kept under the resource's own name.
+func ownSamples(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error) {
+	return r.Samples(ctx, strings.ToLower(rec.ID), from, to)
 }
 
 // endpointKey is an endpoint's key in the maps of its cluster.

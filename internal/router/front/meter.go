@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // Meter measures requests for Prometheus.
@@ -43,7 +44,7 @@ func NewMeter() *Meter {
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_router_retries_total",
 			Help: "Tries at another pod, by endpoint and deployment."}, []string{"endpoint", "deployment"}),
 	}
-	m.Registry.MustRegister(m.took, m.queued, m.retries)
+	m.Registry.MustRegister(m.took, m.queued, m.retries, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return m
 }
 

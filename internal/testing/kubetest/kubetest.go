@@ -190,6 +190,20 @@ func ready(ctx context.Context, client *http.Client, url string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
+// Tool is the path of another program of the local cluster, which is built beside Kubernetes. Without it the test fails with what to run.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	kube, err := findBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(filepath.Dir(kube), name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("this test needs %s: run `make cluster` (%v)", path, err)
+	}
+	return path
+}
+
 func findBinary() (string, error) {
 	if bin := os.Getenv(BinaryEnv); bin != "" {
 		return bin, nil
