@@ -99,6 +99,7 @@ func says(text string) http.HandlerFunc {
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("X-Seen-Authorization", r.Header.Get("Authorization"))
+	w.Header().Set("X-Seen-Traceparent", r.Header.Get("Traceparent"))
 	w.Header().Set("X-Seen-Id", r.Header.Get("X-Request-Id"))
 	w.Header().Set("X-Seen-Client-Id", r.Header.Get("X-Ms-Client-Request-Id"))
 	_, _ = io.WriteString(w, r.Method+" "+r.RequestURI+" "+string(body))

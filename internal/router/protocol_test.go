@@ -203,3 +203,20 @@ func TestAccessLogAndMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestTraces: a caller's trace goes on in the model, and the access log has its id.
+func TestTraces(t *testing.T) {
+	model := serveModel(t, echo)
+	r := start(t, routertest.One("one", nil, model.addr), nil)
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	a := ask(t, r, "POST", score, "", "Traceparent", "00-"+id+"-00f067aa0ba902b7-01")
+	if got := a.header.Get("X-Seen-Traceparent"); got != "00-"+id+"-00f067aa0ba902b7-01" {
+		t.Errorf("the model sees %q", got)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.log.String(), `"traceId":"`+id+`"`) {
+		t.Errorf("the access log lacks the trace:\n%s", r.log)
+	}
+}

@@ -57,6 +57,9 @@ func appendLine(b []byte, c *call, took time.Duration) []byte {
 	if c.clientID != "" {
 		b = appendText(b, "clientRequestId", c.clientID)
 	}
+	if c.trace != "" {
+		b = appendText(b, "traceId", c.trace)
+	}
 	if c.endpoint != nil {
 		b = appendText(b, "endpoint", c.endpoint.Name)
 	}

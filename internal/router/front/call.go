@@ -20,6 +20,7 @@ type call struct {
 	id, clientID string
 	endpoint     *table.Endpoint
 	deployment   *table.Deployment
+	trace        string // the caller's trace id, if it has one
 	// target is the escaped path at the pod.
 	target  string
 	scoring bool
@@ -45,6 +46,7 @@ const (
 // begin is for a request that was just read.
 func (c *call) begin(r request) {
 	c.request, c.start, c.id, c.clientID = r, time.Now(), newID(), clientID(r.header.Get(HeaderClientRequestID))
+	c.trace = traceID(r.header.Get("Traceparent"))
 }
 
 // split finds the endpoint's name in a path, and what follows it: /api/v1/endpoint/<name>/<rest>. A gRPC call may name it in a header.
