@@ -167,7 +167,14 @@ func TestInference(t *testing.T) {
 			"online-endpoint -n digits":           {"RequestsPerMinute 200", "RequestsPerMinute 401", "RequestLatency", "RequestLatency_P50", "RequestLatency_P99"},
 			"online-deployment -n blue -e digits": {"RequestsPerMinute 200", "RequestLatency_P99", "DeploymentCapacity", "CpuUtilizationMillicores", "CpuUtilizationPercentage", "CpuMemoryUtilizationMegabytes"},
 		} {
-			eventually(t, catchUpLimit, what+" has metrics", func(context.Context) error {
+			eventually(t, catchUpLimit, what+" has metrics", func(ctx context.Context) error {
+				// What was asked before Prometheus knew of the router is in no minute.
+				if status, answer, err := o.score(ctx, "wrong"); err != nil || status != http.StatusUnauthorized {
+					return fmt.Errorf("a wrong key: %d %s: %w", status, answer, err)
+				}
+				if err := o.scores(ctx); err != nil {
+					return err
+				}
 				noun, names, _ := strings.Cut(what, " ")
 				got, err := metricsOf(append([]string{noun, "metrics"}, strings.Fields(names)...)...)
 				for _, m := range metrics {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"hash/fnv"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -39,7 +40,12 @@ type Peers struct {
 
 // New makes the view of the router whose internal address is self. changed is told, without a lock held, when a peer is lost or back.
 func New(self string, changed func()) *Peers {
-	t := &http.Transport{Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second}}
+	from, _, _ := net.SplitHostPort(self)
+	dialer := &net.Dialer{Timeout: pingWait}
+	if ip := net.ParseIP(from); ip != nil { // the address by which the others know it
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	t := &http.Transport{DialContext: dialer.DialContext, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second}}
 	t.Protocols.SetUnencryptedHTTP2(true)
 	return &Peers{self: self, changed: changed, client: &http.Client{Transport: t}, misses: map[string]int{}}
 }
