@@ -153,6 +153,7 @@ class Model:
     """An MLflow model without a scoring script: by mlflow where the image has it, else scikit-learn's flavor by itself."""
 
     def __init__(self, folder):
+        self.schema = None
         found = [d for d, _, files in os.walk(folder, followlinks=True) if "MLmodel" in files]
         if not found:
             raise ScriptError("UserScriptInitFailed", "the model has no file MLmodel, and the deployment no scoring script")
@@ -161,14 +162,15 @@ class Model:
         except BaseException:
             raise ScriptError("UserScriptInitFailed", "the MLflow model cannot be loaded:\n%s" % traceback.format_exc())
 
-    @staticmethod
-    def load(folder):
+    def load(self, folder):
         try:
             import mlflow.pyfunc
         except ImportError:
             pass
         else:
-            return mlflow.pyfunc.load_model(folder).predict
+            model = mlflow.pyfunc.load_model(folder)
+            self.schema = model.metadata.get_input_schema()
+            return model.predict
         flavor = flavors(os.path.join(folder, "MLmodel")).get("sklearn")
         if flavor is None:
             raise ImportError("the image has no mlflow, and the model no flavor sklearn, the only one that is served without")
@@ -186,10 +188,43 @@ class Model:
         if call["method"] != "POST":
             return 405, {}, b"send the model's input by POST"
         try:
-            rows = table(json.loads(body))
+            rows = fitting(table(json.loads(body)), self.schema)
         except (ValueError, KeyError, TypeError) as e:
             return 400, {}, ("the body is not the input of a model, such as {\"input_data\": [[1, 2]]}: %s" % e).encode()
-        return answer(self.predict(rows))
+        try:
+            return answer(self.predict(rows))
+        except Exception as e:
+            if getattr(e, "error_code", "") not in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return 400, {}, ("the body is not what the model's signature says: %s" % e).encode()
+
+
+def fitting(rows, schema):
+    """Gives rows, as JSON has them, the names and types of a model's signature, which MLflow insists on."""
+    if schema is None:
+        return rows
+    import numpy
+
+    if schema.is_tensor_spec():
+        if len(schema.inputs) > 1:
+            raise ValueError("the model takes several tensors, which needs a scoring script")
+        return numpy.asarray(rows, dtype=schema.inputs[0].type)
+    import pandas
+
+    names = schema.input_names() if schema.has_input_names() else None
+    if not isinstance(rows, pandas.DataFrame):
+        if names and len(rows) and len(rows[0]) != len(names):
+            raise ValueError("a row has %d values, the model takes %s" % (len(rows[0]), ", ".join(names)))
+        rows = pandas.DataFrame(rows, columns=names)
+    kinds = {c.name: c.type.name for c in schema.inputs if names and c.name in rows.columns and hasattr(c.type, "name")}
+    numbers = {"double": "float64", "float": "float32"}  # JSON writes 5 for 5.0
+    rows = rows.astype({name: numbers[kind] for name, kind in kinds.items() if kind in numbers})
+    for name, kind in kinds.items():
+        if kind == "datetime":
+            rows[name] = pandas.to_datetime(rows[name])
+        elif kind == "integer":
+            rows[name] = rows[name].astype("int32") if (rows[name] == rows[name].astype("int32")).all() else rows[name]
+    return rows
 
 
 def flavors(path):

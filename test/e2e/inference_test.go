@@ -60,8 +60,42 @@ func (o online) scores(ctx context.Context) error {
 	return err
 }
 
-// TestInference: the model that a job made is served over HTTP, updated without a failed request, scaled to nothing and back, and a script
-// that fails is reported with its traceback; then it is served over HTTPS by an extension that has only inference.
+// whileAsked has four callers ask without a pause while something happens. None may fail.
+func (o online) whileAsked(t *testing.T, happens func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	answered, failed := 0, []error(nil)
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				err := o.scores(t.Context())
+				mu.Lock()
+				answered++
+				if err != nil {
+					failed = append(failed, err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	defer func() { // also when it fails, while the test's context lasts
+		stop()
+		wg.Wait()
+		if len(failed) > 0 {
+			t.Errorf("%d of %d requests failed, the first: %v", len(failed), answered, failed[0])
+		}
+		if answered == 0 {
+			t.Error("nothing was asked")
+		}
+		t.Logf("%d requests meanwhile", answered)
+	}()
+	happens()
+}
+
+// TestInference: the model that a job made is served over HTTP, updated without a failed request, while the operator, the control plane and the API server are
+// killed, too, scaled to nothing and back, and a script that fails is reported with its traceback; then it is served over HTTPS by an extension that has only inference.
 func TestInference(t *testing.T) {
 	example := func(name string) string { return filepath.Join(w.repo, "examples/digits", name) }
 	images, err := os.ReadFile(example("digits.json"))
@@ -106,33 +140,19 @@ func TestInference(t *testing.T) {
 	}
 
 	t.Run("an update loses no request", func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		answered, failed := 0, []error(nil)
-		for range 4 {
-			wg.Go(func() {
-				for ctx.Err() == nil {
-					err := o.scores(t.Context())
-					mu.Lock()
-					answered++
-					if err != nil {
-						failed = append(failed, err)
-					}
-					mu.Unlock()
-				}
-			})
-		}
-		update(t, "environment_variables.COLOR=green", "resources.requests.memory=256Mi")
-		stop()
-		wg.Wait()
-		if len(failed) > 0 {
-			t.Errorf("%d of %d requests failed, the first: %v", len(failed), answered, failed[0])
-		}
-		if answered == 0 {
-			t.Error("nothing was asked")
-		}
-		t.Logf("%d requests while it rolled", answered)
+		o.whileAsked(t, func() { update(t, "environment_variables.COLOR=green", "resources.requests.memory=256Mi") })
+	})
+	t.Run("nor do faults of what is not in its way", func(t *testing.T) {
+		o.whileAsked(t, func() {
+			killPart(t, "inference-operator", []string{"fairlead-agent", "inference-operator"})
+			killPart(t, "server", nil)
+			killPart(t, "kube-apiserver", nil)
+		})
+		awaitUp(t)
+		eventually(t, startLimit, "the API server answers", func(context.Context) error {
+			_, err := cli("kubectl", "get", "--raw", "/readyz")
+			return err
+		})
 	})
 	t.Run("nothing asked, no pod; asked again, one", func(t *testing.T) {
 		update(t, "scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
