@@ -20,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 data = load_iris(as_frame=True)
 def save(name, x):
     model = LogisticRegression(max_iter=500).fit(x, data.target)
-    mlflow.sklearn.save_model(model, sys.argv[1] + "/" + name, signature=infer_signature(x, model.predict(x)), serialization_format="cloudpickle")
+    mlflow.sklearn.save_model(model, sys.argv[1] + "/" + name, signature=infer_signature(x, model.predict(x)), serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"])  # finding them out takes minutes
 save("named", data.data)
 save("tensor", data.data.to_numpy().astype("float32"))
 `
