@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/trackedjob"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -95,7 +96,18 @@ func TestLife(t *testing.T) {
 		keys := c.Keys(store.Change{Kind: "observed", Key: strings.ToLower(typestest.Cluster), Type: "job/" + j.ID})
 		e.Step(c, keys[0])
 	}
+	tracked := func(status string, start, end int64) {
+		t.Helper()
+		_, doc := spec(t, j)
+		ws, _ := trackedjob.Workspace(runstate.State{Spec: doc})
+		run, err := e.Store.TrackedRun(e.Ctx, ws, "j")
+		if err != nil || run.Status != status || run.Start != start || run.End != end {
+			t.Errorf("the run is %+v, %v; want %s, %d, %d", run, err, status, start, end)
+		}
+	}
+	tracked("SCHEDULED", 1767323045000, 0)
 	heard(link.JobStatus{State: "Running", StartTime: "2026-01-02T03:04:06Z"})
+	tracked("RUNNING", 1767323046000, 0)
 	if e.Prop(jobID, "status") != "Running" || e.Prop(jobID, "properties", "fairlead.startTime") != "2026-01-02T03:04:06.000000Z" {
 		t.Errorf("%v", e.Show(jobID)["properties"])
 	}
@@ -105,6 +117,7 @@ func TestLife(t *testing.T) {
 	}
 	code := 3
 	heard(link.JobStatus{State: "Failed", Reason: "NonZeroExit", Message: "exit code 3", ExitCode: &code, EndTime: "2026-01-02T03:05:06Z"})
+	tracked("FAILED", 1767323046000, 1767323106000)
 	wantErr := map[string]any{"code": "NonZeroExit", "message": "exit code 3"}
 	if e.Prop(jobID, "status") != "Failed" || e.Prop(jobID, "properties", "fairlead.exitCode") != "3" || cmp.Diff(wantErr, e.Prop(jobID, "error")) != "" {
 		t.Errorf("%v", e.Show(jobID)["properties"])
