@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -82,13 +84,17 @@ var reference = []struct{ name, form, unset string }{
 }
 
 func TestJob_SetsTheVariablesOfTheReference(t *testing.T) {
-	submit(t, "gang-env", header+`command: env | sort
+	dir := t.TempDir()
+	write(t, dir, "src/log.py", logByHTTP)
+	write(t, dir, "job.yml", header+`command: env | sort && python3 log.py
+code: src
 environment_variables: {MINE: yes please}
 inputs: {rate: 0.5}
 outputs: {model: {type: uri_folder}}
 resources: {instance_count: 2}
 distribution: {type: pytorch}
 `)
+	must(t, ml("job", "create", "-f", filepath.Join(dir, "job.yml"), "--name", "gang-env", "-o", "json")...)
 	awaitStatus(t, "gang-env", "Completed", startLimit)
 	env := variables(must(t, ml("job", "stream", "-n", "gang-env", "--process", "1")...))
 	for _, v := range reference {
@@ -102,6 +108,42 @@ distribution: {type: pytorch}
 	}
 	if env["MINE"] != "yes please" {
 		t.Errorf("the job's own variable is %q", env["MINE"])
+	}
+	logged(t, "gang-env")
+}
+
+// logByHTTP is what MLflow's client does: both pods log to the run of the job.
+const logByHTTP = `import json, os, urllib.request
+def call(operation, **body):
+    request = urllib.request.Request(os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/" + operation, json.dumps(body).encode(),
+                                     {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "Content-Type": "application/json"})
+    return json.load(urllib.request.urlopen(request))
+call("runs/log-batch", run_id=os.environ["MLFLOW_RUN_ID"], params=[{"key": "lr", "value": "0.1"}],
+     metrics=[{"key": "loss of " + os.environ["RANK"], "value": 0.25, "timestamp": 1, "step": 1}])
+`
+
+// logged checks that a job is a run with what its pods logged, and with its own state.
+func logged(t *testing.T, job string) {
+	t.Helper()
+	var got struct {
+		Run struct {
+			Info struct{ Status string }
+			Data struct {
+				Metrics []struct {
+					Key   string
+					Value float64
+				}
+				Params []struct{ Key, Value string }
+			}
+		}
+	}
+	text := must(t, "rest", "--method", "get", "--url", "/mlflow/v1.0"+workspaceID(t)+"/api/2.0/mlflow/runs/get?run_id="+job)
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	d := got.Run.Data
+	if got.Run.Info.Status != "FINISHED" || len(d.Metrics) != 2 || d.Metrics[0].Key != "loss of 0" || d.Metrics[1].Key != "loss of 1" || d.Metrics[1].Value != 0.25 || len(d.Params) != 1 || d.Params[0].Value != "0.1" {
+		t.Errorf("the job's run is %s", text)
 	}
 }
 
