@@ -24,7 +24,7 @@ var command = strings.Repeat("python train.py --epochs 3; ", 10)
 // Kubernetes do at a submit: they make an object in the API server; here a Job, by the same generator, with etcd's files synced.
 func BenchmarkSubmit(b *testing.B) {
 	b.Run("SQLite", func(b *testing.B) { benchSubmit(b, startServer(b, "sqlite")) })
-	b.Run("PostgreSQL", func(b *testing.B) { benchSubmit(b, startServer(b, postgresURL(b))) })
+	b.Run("PostgreSQL", func(b *testing.B) { benchSubmit(b, startServer(b, postgresURL(b, pgtest.Start(b).NewDatabase(b)))) })
 	b.Run("Kubernetes", benchKubernetes)
 }
 
@@ -68,10 +68,10 @@ func bothLoads(b *testing.B, processes []int, submit func(b *testing.B, n int64)
 	run("500 a second", 500)
 }
 
-// postgresURL is an empty database of a PostgreSQL server of its own, with that server's defaults: every commit is synced.
-func postgresURL(b *testing.B) string {
+// postgresURL is a database of a PostgreSQL server as fairlead server takes it. The server has its own defaults: every commit is synced.
+func postgresURL(b *testing.B, dsn string) string {
 	b.Helper()
-	cfg, err := pgxpool.ParseConfig(pgtest.Start(b).NewDatabase(b))
+	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		b.Fatal(err)
 	}
