@@ -30,7 +30,7 @@ race: ## Tests of the packages with concurrency under the race detector (needs a
 	  ./internal/cluster/gateway ./internal/cluster/reporter ./internal/cluster/relayserver ./internal/cluster/connect ./internal/cluster/training ./internal/cluster/inference \
 	  ./internal/cluster/csi ./internal/cluster/hostdevice ./internal/router/...
 
-conformance: ## Other people's clients against a control plane of this tree (installs them once, from their package indexes)
+conformance: build cluster ## Other people's clients against a control plane of this tree (installs them once, from their package indexes)
 	scripts/conformance
 
 fuzz: ## Every fuzz target for a short while each

@@ -188,7 +188,7 @@ func (p *plane) wire(tenantID, ca string) error {
 			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
 			tracking.PathPrefix:       tracks.Handler(),
-			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(),
+			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(), history.DataPrefix: hist.Handler(),
 		},
 	})
 	p.handler = blobs.ByHost(p.cfg.StorageSuffix, main)

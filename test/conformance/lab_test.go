@@ -86,13 +86,18 @@ func (l *lab) withWorkspace(t *testing.T, name string) *lab {
 	return l
 }
 
-// env is what clients are told, by the names that their own documentation has.
+// env is what clients are told.
 func (l *lab) env() []string {
+	return clientEnv(l.Base, l.CAFile, l.TenantID, l.SubscriptionID, l.ClientID, l.ClientSecret)
+}
+
+// clientEnv has the names that clients' own documentation has.
+func clientEnv(endpoint, ca, tenant, subscription, client, secret string) []string {
 	return append(os.Environ(),
-		"AZURE_TENANT_ID="+l.TenantID, "AZURE_CLIENT_ID="+l.ClientID, "AZURE_CLIENT_SECRET="+l.ClientSecret, "AZURE_SUBSCRIPTION_ID="+l.SubscriptionID,
-		"AZURE_AUTHORITY_HOST="+l.Base, "ARM_CLOUD_METADATA_URL="+l.Base+"/metadata/endpoints?api-version=2019-05-01",
-		"REQUESTS_CA_BUNDLE="+l.CAFile, "SSL_CERT_FILE="+l.CAFile, "NODE_EXTRA_CA_CERTS="+l.CAFile,
-		"FAIRLEAD_ENDPOINT="+l.Base, "CONFORMANCE_GROUP="+groupName, "CONFORMANCE_CLUSTER="+clusterName,
+		"AZURE_TENANT_ID="+tenant, "AZURE_CLIENT_ID="+client, "AZURE_CLIENT_SECRET="+secret, "AZURE_SUBSCRIPTION_ID="+subscription,
+		"AZURE_AUTHORITY_HOST="+endpoint, "ARM_CLOUD_METADATA_URL="+endpoint+"/metadata/endpoints?api-version=2019-05-01",
+		"REQUESTS_CA_BUNDLE="+ca, "SSL_CERT_FILE="+ca, "NODE_EXTRA_CA_CERTS="+ca,
+		"FAIRLEAD_ENDPOINT="+endpoint, "CONFORMANCE_GROUP="+groupName, "CONFORMANCE_CLUSTER="+clusterName,
 		"PERSON_NAME="+adaName, "PERSON_PASSWORD="+adaPassword,
 	)
 }

@@ -93,17 +93,28 @@ func writeFile(t *testing.T, name, text string) {
 	}
 }
 
+// onCluster follows a client's name where it is run against a real cluster; its results stand in the client's column.
+const onCluster = ", on a cluster"
+
 // columns is the order of clients in the table.
 var columns = []string{"azure-mgmt (Python)", "azure-ai-ml (Python)", "@azure (JavaScript)", "azure-sdk-for-go", "azure-cli"}
+
+// column is the client of a run.
+func column(run string) string { return strings.TrimSuffix(run, onCluster) }
 
 // table has a row for each operation and a column for each client, and says below it why something is not there.
 func table(all map[string][]result) string {
 	cells, rows, limits := map[string]string{}, []string{}, []string{}
-	clients := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		return cmp.Or(cmp.Compare(slices.Index(columns, a), slices.Index(columns, b)), strings.Compare(a, b))
+	runs := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(cmp.Compare(slices.Index(columns, column(a)), slices.Index(columns, column(b))), strings.Compare(a, b))
 	})
-	for _, client := range clients {
-		for _, r := range all[client] {
+	var clients []string
+	for _, run := range runs {
+		client := column(run)
+		if !slices.Contains(clients, client) {
+			clients = append(clients, client)
+		}
+		for _, r := range all[run] {
 			if !slices.Contains(rows, r.Operation) {
 				rows = append(rows, r.Operation)
 			}

@@ -93,7 +93,7 @@ func runSteps(t *testing.T, client string, cmd *exec.Cmd) {
 	}
 }
 
-func script(t *testing.T, l *lab, program string, args ...string) *exec.Cmd {
+func script(t *testing.T, l interface{ env() []string }, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	home := t.TempDir()

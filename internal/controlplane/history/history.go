@@ -95,7 +95,7 @@ const (
 
 const workspacePattern = "/history/v1.0/subscriptions/{s}/{resourceGroups}/{g}/providers/{ns}/{workspaces}/{w}"
 
-// Handler serves DiscoveryPrefix and HistoryPrefix.
+// Handler serves DiscoveryPrefix, HistoryPrefix and DataPrefix.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+DiscoveryPrefix+"{id}", s.discovery)
@@ -110,6 +110,7 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc(base+"/logs/{path...}", s.run(s.getLog))
 	}
 	mux.HandleFunc("POST "+workspacePattern+"/rundata", s.handle(s.runData))
+	s.handleAssets(mux)
 	mux.HandleFunc(HistoryPrefix, s.handle(func(http.ResponseWriter, *http.Request) error {
 		return arm.Errorf(http.StatusNotFound, "NotFound", "There is no such operation in the run history service.")
 	}))
@@ -152,21 +153,11 @@ func (s *Server) run(h func(http.ResponseWriter, *http.Request, *job) error) htt
 }
 
 func (s *Server) authorized(r *http.Request, run string) (*job, error) {
-	p, err := s.cfg.Authenticate(r)
+	p, ws, err := s.caller(r)
 	if err != nil {
-		var ae *arm.Error
-		if errors.As(err, &ae) {
-			return nil, err
-		}
-		return nil, arm.Errorf(http.StatusUnauthorized, "InvalidAuthenticationToken", "%v", err)
+		return nil, err
 	}
-	for name, want := range map[string]string{"resourceGroups": "resourceGroups", "ns": "Microsoft.MachineLearningServices", "workspaces": "workspaces"} {
-		if got := r.PathValue(name); !strings.EqualFold(got, want) {
-			return nil, arm.Errorf(http.StatusNotFound, "NotFound", "%.80q found in the path where %q belongs.", got, want)
-		}
-	}
-	id, err := arm.ParseID(fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s/jobs/%s",
-		r.PathValue("s"), r.PathValue("g"), r.PathValue("w"), run))
+	id, err := arm.ParseID(ws.String() + "/jobs/" + run)
 	if err != nil {
 		return nil, arm.Errorf(http.StatusBadRequest, "InvalidResourceId", "%v", err)
 	}
@@ -174,18 +165,53 @@ func (s *Server) authorized(r *http.Request, run string) (*job, error) {
 		if p.Scope != id.Key() {
 			return nil, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "A run's token reads its own history only.")
 		}
-	} else if err := s.cfg.Authorize(r.Context(), p, "read", id.Key()); err != nil {
-		var ae *arm.Error
-		if errors.As(err, &ae) {
-			return nil, err
-		}
-		return nil, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "%v", err)
+	} else if err := s.authorize(r, p, id); err != nil {
+		return nil, err
 	}
 	j, err := s.job(r.Context(), id.Key())
 	if err == nil && p.Kind == "Run" && (j.state.JobID == "" || p.ID != runstate.PrincipalID(j.rec.Key, j.state.JobID)) {
 		return nil, arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The token is of another run that had this name and was deleted.")
 	}
 	return j, err
+}
+
+// caller is who asks, and the workspace in the path.
+func (s *Server) caller(r *http.Request) (resource.Principal, arm.ID, error) {
+	p, err := s.cfg.Authenticate(r)
+	if err != nil {
+		var ae *arm.Error
+		if errors.As(err, &ae) {
+			return p, arm.ID{}, err
+		}
+		return p, arm.ID{}, arm.Errorf(http.StatusUnauthorized, "InvalidAuthenticationToken", "%v", err)
+	}
+	for name, want := range map[string]string{"resourceGroups": "resourceGroups", "ns": "Microsoft.MachineLearningServices", "workspaces": "workspaces"} {
+		if got := r.PathValue(name); !strings.EqualFold(got, want) {
+			return p, arm.ID{}, arm.Errorf(http.StatusNotFound, "NotFound", "%.80q found in the path where %q belongs.", got, want)
+		}
+	}
+	id, err := arm.ParseID(fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s", r.PathValue("s"), r.PathValue("g"), r.PathValue("w")))
+	if err != nil {
+		return p, id, arm.Errorf(http.StatusBadRequest, "InvalidResourceId", "%v", err)
+	}
+	return p, id, nil
+}
+
+func (s *Server) authorize(r *http.Request, p resource.Principal, id arm.ID) error {
+	err := s.cfg.Authorize(r.Context(), p, "read", id.Key())
+	if ae := (*arm.Error)(nil); err == nil || errors.As(err, &ae) {
+		return err
+	}
+	return arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "%v", err)
+}
+
+// mayRead checks that the caller reads the workspace in the path.
+func (s *Server) mayRead(r *http.Request) error {
+	p, ws, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	return s.authorize(r, p, ws)
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -88,7 +88,7 @@ func newWorld(t *testing.T) *world {
 			return resource.Principal{}, errors.New("the token is not known")
 		},
 		Authorize: func(_ context.Context, p resource.Principal, permission, scope string) error {
-			if p.ID != "u" || permission != "read" || !strings.HasPrefix(scope, strings.ToLower(wsPath)+"/jobs/") {
+			if p.ID != "u" || permission != "read" || scope != strings.ToLower(wsPath) && !strings.HasPrefix(scope, strings.ToLower(wsPath)+"/jobs/") {
 				return errors.New("no role here")
 			}
 			return nil
@@ -254,6 +254,15 @@ func (w *world) indent(s string) []byte {
 	}
 	b, _ := json.MarshalIndent(v, "", "  ")
 	return append(b, '\n')
+}
+
+// A run without logs has none, which clients that stream them tell from not being told.
+func TestDetailsWithoutLogs(t *testing.T) {
+	w := newWorld(t)
+	w.setJob("Queued", func(*runstate.State, map[string]any) {})
+	if got := w.get(runs+"/details", "user", 200); !strings.Contains(got, `"logFiles":{}`) {
+		t.Errorf("details %s", got)
+	}
 }
 
 func TestDetails(t *testing.T) {

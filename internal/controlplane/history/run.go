@@ -148,7 +148,7 @@ type wireRun struct {
 	LastModifiedUTC   string                 `json:"lastModifiedUtc"`
 	CurrentAttemptID  int                    `json:"currentAttemptId"`
 	ComputeRequest    map[string]any         `json:"computeRequest"`
-	LogFiles          map[string]string      `json:"logFiles,omitempty"`
+	LogFiles          map[string]string      `json:"logFiles,omitzero"`
 	RunDefinition     map[string]any         `json:"runDefinition,omitempty"`
 	StatusExplanation string                 `json:"statusMessage,omitempty"`
 }
@@ -190,7 +190,7 @@ func (s *Server) wire(j *job) wireRun {
 	}
 	for n, out := range p.Outputs {
 		if out != nil && n != "default" { // clients that see "default" list the datastore themselves instead of reading logFiles
-			run.Outputs[n] = wireAsset{out.URI, out.JobOutputType}
+			run.Outputs[n] = wireAsset{out.URI, outputType(out.JobOutputType)}
 		}
 	}
 	return run

@@ -32,6 +32,9 @@ type Type struct {
 	// EmptyWithoutParent types are listed in a parent that is not there, as empty: azure-ai-ml looks for code by its hash under
 	// a name that it is about to give.
 	EmptyWithoutParent bool
+	// SearchBy is a query parameter with which a list is of what all containers beside the named one hold; "" for none. azure-ai-ml
+	// finds code that was uploaded before so, since it gives each a new name.
+	SearchBy string
 	// VersionContainer marks models, environments, data, codes: a PUT of "<type>/versions" makes the container when absent.
 	VersionContainer bool
 	// Async: PUT and DELETE answer with an operation (201/202 and Azure-AsyncOperation) that a reconciler finishes.

@@ -26,6 +26,10 @@ func (s *server) serveCollection(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	req := engine.ListRequest{Types: []*resource.Type{c.typ}, Query: c.query}
+	if by := c.typ.SearchBy; by != "" && c.query[by] != "" {
+		c.id, _ = c.id.Parent()
+		wide = true
+	}
 	if wide {
 		req.Prefix = c.id.Key() + "/"
 	} else {

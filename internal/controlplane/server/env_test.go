@@ -97,14 +97,15 @@ func testTypes() []*resource.Type {
 				"ping": {Permission: "read", Run: func(context.Context, *resource.Call) (any, error) { return nil, nil }},
 			}},
 		{Namespace: "Fairlead.Test", Name: "boxes/models", APIVersions: []string{"2024-01-01"}, VersionContainer: true, NoProvisioningState: true},
-		{Namespace: "Fairlead.Test", Name: "boxes/models/versions", APIVersions: []string{"2024-01-01"}, NoProvisioningState: true, NewestFirst: true, Archivable: true,
+		{Namespace: "Fairlead.Test", Name: "boxes/models/versions", APIVersions: []string{"2024-01-01"}, NoProvisioningState: true, NewestFirst: true, Archivable: true, SearchBy: "hash",
 			Admit: func(_ context.Context, p *resource.Put) error {
 				props, _ := p.Body["properties"].(map[string]any)
 				p.Record.Archived, _ = props["isArchived"].(bool)
 				return nil
 			},
 			Filter: func(q map[string]string, rec store.Record) bool {
-				return q["tag"] == "" || strings.Contains(string(rec.Body), `"`+q["tag"]+`"`)
+				want := q["tag"] + q["hash"]
+				return want == "" || strings.Contains(string(rec.Body), `"`+want+`"`)
 			},
 			Actions: map[string]resource.Action{"startupload": {Permission: "write", WithoutRecord: true, Run: func(_ context.Context, c *resource.Call) (any, error) {
 				return map[string]bool{"exists": c.Record.Key != ""}, nil

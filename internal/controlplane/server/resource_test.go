@@ -187,6 +187,26 @@ func TestVersionsMakeTheirContainer(t *testing.T) {
 	e.must(404, "GET", m+"/versions/8", "")
 }
 
+// What is searched for is found under any name, and what no name has is not.
+func TestSearchUnderAllNames(t *testing.T) {
+	e := newEnv(t)
+	e.must(201, "PUT", box, `{"properties":{}}`)
+	e.must(201, "PUT", box+"/models/one/versions/1", `{"properties":{"hash":"abc"}}`)
+	e.must(201, "PUT", box+"/models/two/versions/1", `{"properties":{"hash":"xyz"}}`)
+	e.must(201, "PUT", group+"/providers/Fairlead.Test/boxes/other", `{"properties":{}}`)
+	e.must(201, "PUT", group+"/providers/Fairlead.Test/boxes/other/models/one/versions/1", `{"properties":{"hash":"abc"}}`)
+	for query, want := range map[string]string{"hash=abc": box + "/models/one/versions/1", "hash=none": ""} {
+		ids := []string{}
+		for _, v := range e.must(200, "GET", box+"/models/new/versions?"+query, "").json(t)["value"].([]any) {
+			ids = append(ids, v.(map[string]any)["id"].(string))
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%s finds %q, want %q", query, got, want)
+		}
+	}
+	e.must(404, "GET", group+"/providers/Fairlead.Test/boxes/none/models/new/versions?hash=abc", "")
+}
+
 func (e *env) list(path string, headers ...string) []string {
 	e.t.Helper()
 	var names []string

@@ -27,7 +27,9 @@ type assetKind struct {
 	upload bool
 	// emptyWithoutName lists the versions of a name that is not there.
 	emptyWithoutName bool
-	filter           func(q map[string]string, rec store.Record) bool
+	// searchBy is a query parameter that looks for versions under all names.
+	searchBy string
+	filter   func(q map[string]string, rec store.Record) bool
 }
 
 // asset makes the two types of a kind: the container and its versions.
@@ -42,7 +44,7 @@ func asset(d Deps, k assetKind) []*resource.Type {
 	version := &resource.Type{
 		Namespace: nsML, Name: "workspaces/" + k.name + "/versions",
 		APIVersions: mlVersions, NameRule: assetName, NameHelp: assetHelp,
-		Archivable: true, NoProvisioningState: true, NewestFirst: true, EmptyWithoutParent: k.emptyWithoutName,
+		Archivable: true, NoProvisioningState: true, NewestFirst: true, EmptyWithoutParent: k.emptyWithoutName, SearchBy: k.searchBy,
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			return admitVersion(ctx, p, k)
 		},

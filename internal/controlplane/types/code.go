@@ -11,7 +11,7 @@ import (
 
 func code(d Deps) []*resource.Type {
 	return asset(d, assetKind{
-		name: "codes", fixed: []string{"codeUri"}, upload: true, emptyWithoutName: true,
+		name: "codes", fixed: []string{"codeUri"}, upload: true, emptyWithoutName: true, searchBy: "hash",
 		admit: func(ctx context.Context, p *resource.Put, props map[string]any) error {
 			var v machinelearning.CodeVersionProperties
 			if err := decode(props, &v); err != nil {

@@ -20,7 +20,7 @@ def step(operation, limit=""):
         except Exception:
             _failed = True
             result.update(ok=False, detail=traceback.format_exc(limit=-6)[-3000:])
-        print("RESULT " + json.dumps(result), flush=True)
+        print("\nRESULT " + json.dumps(result), flush=True)
         return function
 
     return run
