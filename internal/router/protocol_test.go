@@ -117,14 +117,14 @@ func TestTLS(t *testing.T) {
 		return pool
 	}
 	pool := write("one.example")
-	model := serveModel(t, echo)
+	model, long := serveModel(t, echo), strings.Repeat("x", 30000)
 	r := start(t, routertest.One("one", nil, model.addr), func(c *Config) { c.HTTPSAddr, c.TLSDir = "127.0.0.1:0", dir })
 	connect := func(pool *x509.CertPool, name string, http2 bool) error {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: name}, ForceAttemptHTTP2: http2}
 		defer transport.CloseIdleConnections()
-		a, err := try(t.Context(), &http.Client{Transport: transport}, "https://"+r.HTTPS, "POST", score, strings.NewReader("x"))
-		if err == nil && a.status != 200 {
-			err = fmt.Errorf("status %d", a.status)
+		a, err := try(t.Context(), &http.Client{Transport: transport}, "https://"+r.HTTPS, "POST", score, strings.NewReader(long))
+		if err == nil && (a.status != 200 || a.body != "POST /score "+long) {
+			err = fmt.Errorf("status %d, %d bytes", a.status, len(a.body))
 		}
 		return err
 	}

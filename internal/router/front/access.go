@@ -40,12 +40,15 @@ func (l *AccessLog) flush() {
 	_ = l.out.Flush() // There is nobody to tell that the log is full.
 }
 
+var lines = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
 func (l *AccessLog) write(c *call, took time.Duration) {
-	var room [512]byte
-	line := appendLine(room[:0], c, took)
+	line := lines.Get().(*[]byte)
+	defer lines.Put(line)
+	*line = appendLine((*line)[:0], c, took)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = l.out.Write(line)
+	_, _ = l.out.Write(*line)
 }
 
 func appendLine(b []byte, c *call, took time.Duration) []byte {

@@ -34,6 +34,8 @@ type podConn struct {
 	raw   syscall.RawConn
 	since int64 // when it was last put back
 	used  bool
+	look  func(fd uintptr) bool
+	quiet bool
 }
 
 // get takes a connection that is kept, or makes one.
@@ -58,7 +60,9 @@ func (p *pods) get(addr string, now int64, fresh bool) (*podConn, error) {
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	return &podConn{TCPConn: tcp, addr: addr, raw: raw}, nil
+	c := &podConn{TCPConn: tcp, addr: addr, raw: raw}
+	c.look = c.peek
+	return c, nil
 }
 
 func (p *pods) take(addr string) *podConn {
@@ -107,14 +111,11 @@ func (p *pods) sweep(now int64) bool {
 }
 
 // alive says that the pod has neither closed the connection, nor said anything that it was not asked.
-func (c *podConn) alive() bool {
-	alive := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		_ = one
-		alive = err == syscall.EAGAIN
-		return true
-	})
-	return err == nil && alive
+func (c *podConn) alive() bool { return c.raw.Read(c.look) == nil && c.quiet }
+
+func (c *podConn) peek(fd uintptr) bool {
+	var one [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	c.quiet = err == syscall.EAGAIN
+	return true
 }
