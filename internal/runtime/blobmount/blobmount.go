@@ -6,8 +6,8 @@
 //	stored ──write──▶ dirty ──close, a moment later──▶ uploading ──▶ stored
 //	                    ▲──────────written meanwhile───────┘
 //
-// The names are those that the folder had when it was mounted, and what was done through this mount since. Empty folders are not
-// kept, since a store of blobs has none; links, modes and owners neither.
+// The names are those that the folder had when it was mounted, and what was done through this mount since; where they age (Config.Age),
+// also what others did, a while ago. Empty folders are not kept, since a store of blobs has none; links, modes and owners neither.
 package blobmount
 
 import (
@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"os"
 	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +43,9 @@ type Config struct {
 	Before func(context.Context) error
 	// Settle is how long after a close a file is uploaded, so that one that is renamed or written again goes up once. 0 means a second.
 	Settle time.Duration
-	Log    *slog.Logger
+	// Age is how old names may become before the folder is listed again, for mounts that outlive their readers. 0 means that they stay.
+	Age time.Duration
+	Log *slog.Logger
 }
 
 // Mount is a file system that is being served.
@@ -53,6 +54,7 @@ type Mount struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	server *fuse.Server
+	root   *dir
 	// uploads bounds how many files go up at once.
 	uploads chan struct{}
 
@@ -62,12 +64,16 @@ type Mount struct {
 	// later are the uploads that follow a close; stopped says that none begins any more.
 	later   sync.WaitGroup
 	stopped bool
+
+	names names
 }
 
 const (
 	parallelUploads = 8
 	// maxIO is the size of the kernel's largest request.
 	maxIO = 1 << 20
+	// storeAgain is the pause after an upload that failed, in a mount whose names age.
+	storeAgain = 30 * time.Second
 )
 
 // Serve serves a file system on a FUSE device that is mounted already, until it is unmounted or the process ends. The device is
@@ -83,18 +89,21 @@ func Serve(ctx context.Context, dev *os.File, cfg Config) (*Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keeping the FUSE device: %w", err)
 	}
-	root := &dir{m: m}
+	m.root = &dir{m: m}
 	// All changes go through the kernel, which may therefore remember everything.
-	always, never := time.Hour, time.Duration(0)
+	remember, never := time.Hour, time.Duration(0)
+	if cfg.Age > 0 { // but for those of others
+		remember, m.names.age, m.names.listed = cfg.Age, true, time.Now()
+	}
 	options := &gofs.Options{
-		EntryTimeout: &always, AttrTimeout: &always, NegativeTimeout: &never,
+		EntryTimeout: &remember, AttrTimeout: &remember, NegativeTimeout: &never,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
-		OnAdd: func(ctx context.Context) { root.fill(ctx) },
+		OnAdd: func(ctx context.Context) { m.root.fill(ctx) },
 		MountOptions: fuse.MountOptions{
 			MaxWrite: maxIO, MaxReadAhead: maxIO, DisableXAttrs: true, FsName: "fairlead", Name: "blobs",
 		},
 	}
-	if m.server, err = fuse.NewServer(gofs.NewNodeFS(root, options), fmt.Sprintf("/dev/fd/%d", fd), &options.MountOptions); err != nil {
+	if m.server, err = fuse.NewServer(gofs.NewNodeFS(m.root, options), fmt.Sprintf("/dev/fd/%d", fd), &options.MountOptions); err != nil {
 		return nil, errors.Join(fmt.Errorf("serving the mount: %w", err), unix.Close(fd))
 	}
 	go m.server.Serve()
@@ -113,7 +122,7 @@ func (m *Mount) Stop() {
 	m.later.Wait()
 }
 
-// storeLater uploads a file in a moment. What fails is tried again by Flush, which tells.
+// storeLater uploads a file in a moment. What fails is tried again by Flush, which tells; in a mount whose end nobody waits for, before.
 func (m *Mount) storeLater(f *file) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,13 +130,19 @@ func (m *Mount) storeLater(f *file) {
 		return
 	}
 	m.later.Go(func() {
-		select {
-		case <-time.After(m.cfg.Settle):
-		case <-m.ctx.Done():
-			return
-		}
-		if err := f.store(m.ctx); err != nil {
-			m.cfg.Log.Error("mount: not uploaded yet", "error", err)
+		for wait := m.cfg.Settle; ; wait = storeAgain {
+			select {
+			case <-time.After(wait):
+			case <-m.ctx.Done():
+				return
+			}
+			err := f.store(m.ctx)
+			if err != nil {
+				m.cfg.Log.Error("mount: not uploaded yet", "error", err)
+			}
+			if err == nil || m.cfg.Age == 0 {
+				return
+			}
 		}
 	})
 }
@@ -163,26 +178,6 @@ func (m *Mount) before(ctx context.Context) error {
 		return nil
 	}
 	return m.cfg.Before(ctx)
-}
-
-// fill makes the tree of the names that the folder has. A name that is both a file and a folder is a folder.
-func (d *dir) fill(ctx context.Context) {
-	for _, b := range d.m.cfg.Files {
-		at := &d.Inode
-		parts := strings.Split(strings.TrimSuffix(b.Name, "/"), "/")
-		for _, name := range parts[:len(parts)-1] {
-			next := at.GetChild(name)
-			if next == nil || !next.IsDir() {
-				next = at.NewPersistentInode(ctx, &dir{m: d.m}, gofs.StableAttr{Mode: fuse.S_IFDIR})
-				at.AddChild(name, next, true)
-			}
-			at = next
-		}
-		if name := parts[len(parts)-1]; at.GetChild(name) == nil && !strings.HasSuffix(b.Name, "/") {
-			f := &file{m: d.m, url: b.URL, stored: b.URL, etag: b.ETag, size: b.Size, modified: b.Modified}
-			at.AddChild(name, at.NewPersistentInode(ctx, f, gofs.StableAttr{Mode: fuse.S_IFREG}), false)
-		}
-	}
 }
 
 // urlOf is where the blob of a name in a folder of the tree is.

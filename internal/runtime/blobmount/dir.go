@@ -16,12 +16,16 @@ import (
 type dir struct {
 	gofs.Inode
 	m *Mount
+	// made says that it was made through this mount, so that it is there while it is empty.
+	made bool
 }
 
 var (
 	_ gofs.NodeGetattrer = (*dir)(nil)
 	_ gofs.NodeSetattrer = (*dir)(nil)
 	_ gofs.NodeStatfser  = (*dir)(nil)
+	_ gofs.NodeLookuper  = (*dir)(nil)
+	_ gofs.NodeOpendirer = (*dir)(nil)
 	_ gofs.NodeMkdirer   = (*dir)(nil)
 	_ gofs.NodeCreater   = (*dir)(nil)
 	_ gofs.NodeUnlinker  = (*dir)(nil)
@@ -61,7 +65,7 @@ func (d *dir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 // Mkdir implements NodeMkdirer.
 func (d *dir) Mkdir(ctx context.Context, _ string, _ uint32, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	out.Mode = fuse.S_IFDIR | d.m.mode()
-	return d.NewPersistentInode(ctx, &dir{m: d.m}, gofs.StableAttr{Mode: fuse.S_IFDIR}), 0
+	return d.NewPersistentInode(ctx, &dir{m: d.m, made: true}, gofs.StableAttr{Mode: fuse.S_IFDIR}), 0
 }
 
 // Create implements NodeCreater.

@@ -43,6 +43,9 @@ type file struct {
 	// last is the block that was read last; cancel ends an upload that has become useless.
 	last   int64
 	cancel context.CancelFunc
+	// touched is when the content was last changed, or stored, from here; former are the names it had since it was last stored.
+	touched time.Time
+	former  []string
 }
 
 var (
@@ -90,6 +93,9 @@ func (f *file) Setattr(ctx context.Context, _ gofs.FileHandle, in *fuse.SetAttrI
 // Open implements NodeOpener.
 func (f *file) Open(context.Context, uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	f.open()
+	if f.m.cfg.Age > 0 { // others may have written it since the kernel read it
+		return handle{}, 0, 0
+	}
 	return handle{}, fuse.FOPEN_KEEP_CACHE, 0
 }
 

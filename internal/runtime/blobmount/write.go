@@ -44,6 +44,7 @@ func (f *file) truncate(ctx context.Context, size int64) error {
 // changed needs mu.
 func (f *file) changed() {
 	f.modified = time.Now()
+	f.touched = f.modified
 	if !f.retired {
 		f.dirty = true
 		f.m.setDirty(f, true)
@@ -106,6 +107,9 @@ func (f *file) store(ctx context.Context) error {
 		if err != nil && !again {
 			return fmt.Errorf("storing %s: %w", up.url, err)
 		}
+		for _, url := range up.former {
+			defer f.m.names.gone(url)
+		}
 		if former != "" {
 			if err := f.m.cfg.Blobs.Delete(ctx, former); err != nil {
 				return fmt.Errorf("deleting %s, which was renamed: %w", former, err)
@@ -121,6 +125,8 @@ type upload struct {
 	local *os.File
 	url   string
 	size  int64
+	// former are the names that the file has no more once this is stored.
+	former []string
 }
 
 // begin says what to upload; ok is false when nothing is to be.
@@ -134,7 +140,7 @@ func (f *file) begin(ctx context.Context) (up upload, ok bool) {
 	}
 	f.dirty = false // a write from now on makes it dirty again
 	f.opens++       // keeps the copy
-	up = upload{m: f.m, local: f.local, url: f.url, size: f.size}
+	up = upload{m: f.m, local: f.local, url: f.url, size: f.size, former: f.former}
 	up.ctx, f.cancel = context.WithCancel(ctx)
 	return up, true
 }
@@ -165,7 +171,8 @@ func (f *file) end(up upload, err error) (again bool, former string) {
 	if f.stored != up.url {
 		former = f.stored
 	}
-	f.stored, f.etag = up.url, ""
+	f.stored, f.etag, f.touched = up.url, "", time.Now()
+	f.former = f.former[len(up.former):]
 	f.version++
 	return again, former
 }
@@ -177,6 +184,8 @@ func (f *file) move(ctx context.Context, url string) error {
 	if err := f.localise(ctx, f.size); err != nil {
 		return err
 	}
+	f.m.names.leave(f.url)
+	f.former = append(f.former, f.url)
 	f.url = url
 	modified := f.modified
 	f.changed()
@@ -212,5 +221,6 @@ func (f *file) remove(ctx context.Context) error {
 	if err := f.m.before(ctx); err != nil {
 		return err
 	}
+	defer f.m.names.gone(stored)
 	return f.m.cfg.Blobs.Delete(ctx, stored)
 }
