@@ -168,7 +168,7 @@ func (p *plane) wire(tenantID, ca string) error {
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, CA: ca, Blobs: p.front,
 		Seal: keys.seal, Open: keys.open, Desired: desired.New(keys.box), IssueRunToken: p.runToken, Authorize: p.authz.Check,
-		IssueFetchToken: p.fetchToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count, Installer: p.cfg.Installer}
+		IssueFetchToken: p.fetchToken, IssueIdentityToken: p.identityToken, IssueEndpointToken: p.endpointToken, TokenKeys: p.tokenKeys, OpenRelay: p.relay.Open, Relays: p.relay.Count, Installer: p.cfg.Installer}
 	deployer := deploy.New(deploy.Config{Store: p.store, Clock: time.Now, Seal: keys.seal, Open: keys.open, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID})
 	p.engine = &engine.Engine{Store: p.store, Registry: resource.NewRegistry(append(types.All(deps), p.authz.Type(), deployer.Type())...), Committed: p.committed}
 	deployer.Engine = p.engine
@@ -176,7 +176,7 @@ func (p *plane) wire(tenantID, ca string) error {
 	tracks := tracking.New(tracking.Config{Engine: p.engine, Blobs: p.front, Authenticate: authenticate, Authorize: p.authz.Check, Run: may.RunOf, Clock: time.Now, Log: p.log})
 	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps), endpoint.New(deps), deployment.New(deps), deployer, discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Stop: p.stop, Log: p.log})
-	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Log: p.log}))
+	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Folder: deps.ClaimFolder, Log: p.log}))
 	main, err := server.New(server.Config{
 		Engine: p.engine, Authorizer: p.authz, Verify: p.issuer.Verify, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, Locations: p.cfg.Locations, Log: p.log,
 		Logs: p.logs, Public: func(mux *http.ServeMux) {
@@ -185,7 +185,7 @@ func (p *plane) wire(tenantID, ca string) error {
 		},
 		Ready: func(ctx context.Context) error { _, err := p.store.LastChange(ctx); return err },
 		Mounts: map[string]http.Handler{
-			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
+			blobs.PathPrefix: p.front.Handler(), dataaddress.Prefix: elsewhere, link.DesiredPath: maps, link.ObservedPath: maps, link.MetricsPath: maps, link.LogsPath: maps, link.FolderPath: maps, link.RelayPath: p.stream(p.relay.Handler()),
 			clusterconnect.PathPrefix: p.stream(p.connect(authenticate)),
 			tracking.PathPrefix:       tracks.Handler(),
 			history.HistoryPrefix:     p.stream(hist.Handler()), history.DiscoveryPrefix: hist.Handler(), history.DataPrefix: hist.Handler(),

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
@@ -118,6 +119,11 @@ func (p *plane) incarnation(ctx context.Context, cluster string) (int64, error) 
 // fetchToken is the token by which a deployment's pods read model and code.
 func (p *plane) fetchToken(ctx context.Context, key, id string, ttl time.Duration) (string, error) {
 	return p.issuer.Issue(ctx, issuer.Claims{Subject: id, ClientID: id, Name: id, Kind: issuer.KindDeployment, Scope: key}, ttl)
+}
+
+// identityToken is a token of a managed identity that a compute carries.
+func (p *plane) identityToken(ctx context.Context, id identity.Identity, compute store.Record, ttl time.Duration) (string, error) {
+	return p.issuer.Issue(ctx, identity.Claims(id, compute), ttl)
 }
 
 // endpointToken is a caller's token for an online endpoint.

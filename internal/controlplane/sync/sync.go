@@ -4,7 +4,7 @@
 //	GET desired  ─▶ [reset put… bookmark] then put/delete as they happen, a bookmark every 10 s
 //	POST observed ─▶ one transaction
 //
-// Beside them it takes what clusters measure of their jobs, and lines of their logs.
+// Beside them it takes what clusters measure of their jobs, and lines of their logs, and answers how a claim's datastore is reached.
 package sync
 
 import (
@@ -44,9 +44,11 @@ type Config struct {
 	Desired      *desired.Map
 	Authenticate func(*http.Request) (resource.Principal, error)
 	// Logs keeps lines; nil means that none are taken.
-	Logs  LogTaker
-	Clock func() time.Time
-	Log   *slog.Logger
+	Logs LogTaker
+	// Folder finds the datastore of a claim, for the cluster with a Key; nil means that there are no claims.
+	Folder func(ctx context.Context, cluster string, q link.FolderRequest) (link.Folder, error)
+	Clock  func() time.Time
+	Log    *slog.Logger
 }
 
 type server struct {
@@ -55,7 +57,7 @@ type server struct {
 	reads chan struct{} // one per map being read and sent
 }
 
-// New makes the handler of link.DesiredPath, link.ObservedPath, link.MetricsPath and link.LogsPath.
+// New makes the handler of link.DesiredPath, link.ObservedPath, link.MetricsPath, link.LogsPath and link.FolderPath.
 func New(cfg Config) http.Handler {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -70,6 +72,7 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("GET "+link.MetricsPath, s.handle(s.metricsState))
 	mux.HandleFunc("POST "+link.MetricsPath, s.handle(s.metrics))
 	mux.HandleFunc("POST "+link.LogsPath, s.handle(s.logs))
+	mux.HandleFunc("POST "+link.FolderPath, s.handle(s.folder))
 	return mux
 }
 

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/link"
 )
 
@@ -55,6 +56,8 @@ type Deps struct {
 	IssueRunToken func(ctx context.Context, jobKey, jobID string, ttl time.Duration) (string, error)
 	// IssueFetchToken makes the token by which a deployment's pods read model and code; id is its principal.
 	IssueFetchToken func(ctx context.Context, deploymentKey, id string, ttl time.Duration) (string, error)
+	// IssueIdentityToken makes a token of a managed identity, good while the compute that carries it has it.
+	IssueIdentityToken func(ctx context.Context, id identity.Identity, compute store.Record, ttl time.Duration) (string, error)
 	// IssueEndpointToken makes a token of a caller for one audience: an endpoint.
 	IssueEndpointToken func(ctx context.Context, p resource.Principal, audience string, ttl time.Duration) (string, error)
 	// TokenKeys are the name of the issuer of such tokens and the JSON web key set that verifies them.

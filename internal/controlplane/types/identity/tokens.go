@@ -101,7 +101,12 @@ func (t Tokens) given(ctx context.Context, w workload, clientID string) (issuer.
 	case !strings.EqualFold(clientID, id.ClientID):
 		return issuer.Claims{}, refuse("the managed identity of %s has client id %s, not %s", w.name, id.ClientID, clientID)
 	}
-	return issuer.Claims{Subject: id.PrincipalID, ClientID: id.ClientID, Name: id.Name, Kind: issuer.KindManagedIdentity, Scope: carrier.Key, ScopeSeq: carrier.Seq}, nil
+	return Claims(id, carrier), nil
+}
+
+// Claims are those of a token of an identity that a resource carries.
+func Claims(id Identity, carrier store.Record) issuer.Claims {
+	return issuer.Claims{Subject: id.PrincipalID, ClientID: id.ClientID, Name: id.Name, Kind: issuer.KindManagedIdentity, Scope: carrier.Key, ScopeSeq: carrier.Seq}
 }
 
 // carrier reads a resource and its identities; of one that is gone it returns nothing.

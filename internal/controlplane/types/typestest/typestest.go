@@ -27,6 +27,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/types"
+	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -105,6 +106,9 @@ func New(t testing.TB) *Env {
 		},
 		IssueFetchToken: func(_ context.Context, _, id string, ttl time.Duration) (string, error) {
 			return fmt.Sprintf("token of %s until %s", id, e.Now().Add(ttl).Format(time.RFC3339)), nil
+		},
+		IssueIdentityToken: func(_ context.Context, id identity.Identity, compute store.Record, ttl time.Duration) (string, error) {
+			return fmt.Sprintf("token of %s by %s until %s", id.PrincipalID, compute.Name, e.Now().Add(ttl).Format(time.RFC3339)), nil
 		},
 		IssueEndpointToken: func(_ context.Context, p resource.Principal, audience string, ttl time.Duration) (string, error) {
 			return fmt.Sprintf("token of %s for %s until %s", p.ID, audience, e.Now().Add(ttl).Format(time.RFC3339)), nil
