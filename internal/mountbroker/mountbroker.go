@@ -24,6 +24,14 @@ import (
 // Driver is the name of the CSI driver.
 const Driver = "blob.csi.fairlead.dev"
 
+// ClaimDriver is the name of the CSI driver of PersistentVolumes, which are folders of datastores. What it mounts is served by pods with an
+// inline volume of Driver that has ServesAttribute, the volume's handle; they ask for a mount with the name Served.
+const (
+	ClaimDriver     = "datastore.csi.fairlead.dev"
+	ServesAttribute = "fairlead.dev/serves"
+	Served          = "outputs/volume"
+)
+
 // Socket is the name of the broker's socket in the volume.
 const Socket = "broker"
 

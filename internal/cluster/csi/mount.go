@@ -109,7 +109,7 @@ func mount(dir string, q mountbroker.Request, uid, gid uint32) (*os.File, error)
 	if there >= maxMounts {
 		return nil, fmt.Errorf("the pod has %d mounts; it gets at most %d", there, maxMounts)
 	}
-	at, err := makeDir(dir, q.Name)
+	at, err := vacant(dir, q.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +127,23 @@ func mount(dir string, q mountbroker.Request, uid, gid uint32) (*os.File, error)
 		return nil, errors.Join(os.NewSyscallError("mount", err), dev.Close())
 	}
 	return dev, nil
+}
+
+// vacant makes the folder of a mount, and takes away one of that name which a process before the one that asks now left there.
+func vacant(dir, name string) (*os.File, error) {
+	for {
+		at, err := makeDir(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Unmount(below(at, "."), unix.MNT_DETACH)
+		if errors.Is(err, unix.EINVAL) { // it is no mount
+			return at, nil
+		}
+		if err := errors.Join(os.NewSyscallError("umount", err), at.Close()); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // mounts counts the mounts in a volume.

@@ -6,7 +6,8 @@
 //	kubelet ─ NodePublishVolume ─▶ tmpfs + socket   pod ─ mount? ─▶ socket ─▶ /dev/fuse, mount(2) ─▶ device to the pod
 //	kubelet ─ NodeUnpublishVolume ─▶ everything in it is unmounted
 //
-// A volume with the attribute modelCache is the folder of models that the node keeps for the pods of one namespace.
+// What is asked for again under the same name takes the place of the first. A volume of a pod of the extension may serve a PersistentVolume
+// (Claims). A volume with the attribute modelCache is the folder of models that the node keeps for the pods of one namespace.
 package csi
 
 import (
@@ -34,7 +35,9 @@ type Config struct {
 	KubeletDir string
 	// NodeName is the node's.
 	NodeName string
-	Log      *slog.Logger
+	// Namespace is the extension's, whose pods may serve persistent volumes.
+	Namespace string
+	Log       *slog.Logger
 }
 
 // Node is the CSI node service.
@@ -110,7 +113,7 @@ func (n *Node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequ
 // NodePublishVolume implements csi.NodeServer.
 func (n *Node) NodePublishVolume(_ context.Context, q *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	if q.GetVolumeContext()["csi.storage.k8s.io/ephemeral"] != "true" {
-		return nil, status.Error(codes.InvalidArgument, "volumes of "+mountbroker.Driver+" stand in a pod's own spec (volumes[].csi); it has no persistent ones")
+		return nil, status.Error(codes.InvalidArgument, "volumes of "+mountbroker.Driver+" stand in a pod's own spec (volumes[].csi); persistent ones are of "+mountbroker.ClaimDriver)
 	}
 	dir, err := n.checkTarget(q.GetTargetPath())
 	if err != nil {
@@ -124,11 +127,19 @@ func (n *Node) NodePublishVolume(_ context.Context, q *csi.NodePublishVolumeRequ
 		}
 		return &csi.NodePublishVolumeResponse{}, nil
 	}
+	if err := n.mayServe(q.GetVolumeContext()); err != nil {
+		return nil, err
+	}
 	if n.volumes[dir] != nil {
 		return &csi.NodePublishVolumeResponse{}, nil
 	}
 	if err := errors.Join(makeVolume(dir), n.listen(dir)); err != nil {
 		return nil, status.Errorf(codes.Internal, "making volume %s: %v", dir, err)
+	}
+	if handle := q.GetVolumeContext()[mountbroker.ServesAttribute]; handle != "" {
+		if err := n.noteServer(handle, dir); err != nil {
+			return nil, status.Errorf(codes.Internal, "noting who serves volume %s: %v", handle, err)
+		}
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
 }
@@ -142,7 +153,7 @@ func (n *Node) NodeUnpublishVolume(_ context.Context, q *csi.NodeUnpublishVolume
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.deafen(dir)
-	if err := removeVolume(dir); err != nil {
+	if err := errors.Join(n.forgetServer(dir), removeVolume(dir)); err != nil {
 		return nil, status.Errorf(codes.Internal, "removing volume %s: %v", dir, err)
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil

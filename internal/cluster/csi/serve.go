@@ -17,7 +17,13 @@ import (
 	"fairlead.dev/fairlead/internal/mountbroker"
 )
 
-// Run serves the driver and registers it with the kubelet until ctx ends. The kubelet watches a folder for sockets of plugins, so that
+// driver is what the kubelet calls.
+type driver interface {
+	csi.IdentityServer
+	csi.NodeServer
+}
+
+// Run serves the drivers and registers them with the kubelet until ctx ends. The kubelet watches a folder for sockets of plugins, so that
 // registering is a second socket and no further process is needed for it.
 func Run(ctx context.Context, cfg Config) error {
 	node, err := New(cfg)
@@ -25,20 +31,22 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer node.Close()
-	endpoint := filepath.Join(cfg.KubeletDir, "plugins", mountbroker.Driver, "csi.sock")
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return node.sweepModels(ctx) })
-	group.Go(func() error {
-		return serve(ctx, endpoint, func(s *grpc.Server) {
-			csi.RegisterIdentityServer(s, node)
-			csi.RegisterNodeServer(s, node)
+	for name, driver := range map[string]driver{mountbroker.Driver: node, mountbroker.ClaimDriver: &Claims{node: node}} {
+		endpoint := filepath.Join(cfg.KubeletDir, "plugins", name, "csi.sock")
+		group.Go(func() error {
+			return serve(ctx, endpoint, func(s *grpc.Server) {
+				csi.RegisterIdentityServer(s, driver)
+				csi.RegisterNodeServer(s, driver)
+			})
 		})
-	})
-	group.Go(func() error {
-		return serve(ctx, filepath.Join(cfg.KubeletDir, "plugins_registry", mountbroker.Driver+"-reg.sock"), func(s *grpc.Server) {
-			registration.RegisterRegistrationServer(s, &registrar{cfg: cfg, endpoint: endpoint})
+		group.Go(func() error {
+			return serve(ctx, filepath.Join(cfg.KubeletDir, "plugins_registry", name+"-reg.sock"), func(s *grpc.Server) {
+				registration.RegisterRegistrationServer(s, &registrar{cfg: cfg, name: name, endpoint: endpoint})
+			})
 		})
-	})
+	}
 	return group.Wait()
 }
 
@@ -66,19 +74,19 @@ func serve(ctx context.Context, socket string, register func(*grpc.Server)) erro
 // registrar tells the kubelet where the driver is.
 type registrar struct {
 	registration.UnimplementedRegistrationServer
-	cfg      Config
-	endpoint string
+	cfg            Config
+	name, endpoint string
 }
 
 // GetInfo implements RegistrationServer.
 func (r *registrar) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
 	return &registration.PluginInfo{
-		Type: registration.CSIPlugin, Name: mountbroker.Driver, Endpoint: r.endpoint, SupportedVersions: []string{"1.0.0"},
+		Type: registration.CSIPlugin, Name: r.name, Endpoint: r.endpoint, SupportedVersions: []string{"1.0.0"},
 	}, nil
 }
 
 // NotifyRegistrationStatus implements RegistrationServer.
 func (r *registrar) NotifyRegistrationStatus(_ context.Context, s *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
-	r.cfg.Log.Info("registered with the kubelet", "ok", s.GetPluginRegistered(), "error", s.GetError())
+	r.cfg.Log.Info("registered with the kubelet", "driver", r.name, "ok", s.GetPluginRegistered(), "error", s.GetError())
 	return &registration.RegistrationStatusResponse{}, nil
 }
