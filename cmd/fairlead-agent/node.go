@@ -14,12 +14,13 @@ import (
 
 func csiNodeCommand() *cobra.Command {
 	var f flags
-	var dir string
-	c := &cobra.Command{Use: "csi-blob-node", Short: "Let pods of jobs mount folders of blobs (CSI driver)", Args: cobra.NoArgs}
+	var dir, namespace string
+	c := &cobra.Command{Use: "csi-blob-node", Short: "Let pods of jobs mount folders of blobs, and mount claims (CSI drivers)", Args: cobra.NoArgs}
 	f.bind(c)
 	c.Flags().StringVar(&dir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder, at the same path as on the node")
+	c.Flags().StringVar(&namespace, "serving-namespace", "", "namespace whose pods may serve volumes of claims; none without")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg := csi.Config{KubeletDir: dir, NodeName: os.Getenv("NODE_NAME"), Log: component.Logger("csi-blob-node")}
+		cfg := csi.Config{KubeletDir: dir, Namespace: namespace, NodeName: os.Getenv("NODE_NAME"), Log: component.Logger("csi-blob-node")}
 		group, ctx := errgroup.WithContext(c.Context())
 		group.Go(func() error { return component.ServeHealth(ctx, f.healthAddr, nil) })
 		group.Go(func() error { return csi.Run(ctx, cfg) })

@@ -68,6 +68,7 @@ var Table = []Setting{
 	{Name: "fluentBit.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "fluentBit.resources", Help: resourcesHelp},
 	{Name: "hostDevicePlugin.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "hostDevicePlugin.resources", Help: resourcesHelp},
 	{Name: "csiBlobNode.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "csiBlobNode.resources", Help: resourcesHelp},
+	{Name: "csiBlobController.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "csiBlobController.resources", Help: resourcesHelp},
 	{Name: "amloperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "amloperator.resources", Help: resourcesHelp},
 	{Name: "inferenceOperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "inferenceOperator.resources", Help: resourcesHelp},
 	{Name: "frameworkcontroller.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "frameworkcontroller.resources", Help: resourcesHelp},

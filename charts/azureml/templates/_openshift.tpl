@@ -1,7 +1,7 @@
 {{- /* SecurityContextConstraints of accounts in the release namespace: (dict "root" $ "name" "azureml" "accounts" (list …)). All else is
        optional: "user" is the only user and group id that pods may have, "host" lets them use folders of their node, outside of
        SELinux' confinement of containers (spc_t), "capabilities" are those that containers may add, "writable" lets them write to
-       their root file system. "privileged" allows a privileged container, and with it every capability. */ -}}
+       their root file system, "inline" lets them have volumes in their own spec of a driver that allows it. "privileged" allows a privileged container, and with it every capability. */ -}}
 {{- define "azureml.scc" -}}
 apiVersion: security.openshift.io/v1
 kind: SecurityContextConstraints
@@ -34,7 +34,10 @@ seLinuxContext: {type: MustRunAs, seLinuxOptions: {user: system_u, role: system_
 seLinuxContext: {type: MustRunAs}
 {{- end }}
 seccompProfiles: [runtime/default]
-volumes: {{ ternary (list "configMap" "emptyDir" "hostPath" "projected" "secret") (list "configMap" "emptyDir" "projected" "secret") (.host | default false) | toJson }}
+{{- $volumes := list "configMap" "emptyDir" "projected" "secret" }}
+{{- if .host }}{{ $volumes = list "configMap" "emptyDir" "hostPath" "projected" "secret" }}{{ end }}
+{{- if .inline }}{{ $volumes = prepend $volumes "csi" }}{{ end }}
+volumes: {{ $volumes | toJson }}
 users:
 {{- range .accounts }}
 - system:serviceaccount:{{ $.root.Release.Namespace }}:{{ . }}

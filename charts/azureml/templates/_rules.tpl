@@ -96,6 +96,23 @@
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [create]}
 {{- end }}
 
+{{- /* What it makes and deletes is limited to volumes of its own driver by an admission policy (csi-blob-controller.yaml). */ -}}
+{{- define "azureml.csiBlobControllerRules" -}}
+- {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [persistentvolumes], verbs: [get, list, watch, create, delete]}
+- {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [get, list, watch]}
+- {apiGroups: [storage.k8s.io], resources: [volumeattachments], verbs: [get, list, watch, patch]}
+- {apiGroups: [storage.k8s.io], resources: [volumeattachments/status], verbs: [patch]}
+# To own the pods that it makes where owners' finalizers are guarded (OpenShift).
+- {apiGroups: [storage.k8s.io], resources: [volumeattachments/finalizers], verbs: [update]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+{{- end }}
+
+{{- /* In the extension's namespace only: the pods that serve volumes. */ -}}
+{{- define "azureml.csiBlobControllerPodRules" -}}
+- {apiGroups: [""], resources: [pods], verbs: [get, list, watch, create, delete]}
+{{- end }}
+
 {{- define "azureml.routerRules" -}}
 - {apiGroups: [amlarc.azureml.com], resources: [onlineendpoints, onlinedeployments], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}

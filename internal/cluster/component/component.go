@@ -4,6 +4,8 @@ package component
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,6 +73,25 @@ func Link(dir string, log *slog.Logger) (*link.Client, error) {
 		Endpoint: strings.TrimSpace(string(endpoint)), CA: ca, Log: log,
 		TokenSource: fileToken(filepath.Join(dir, KeyToken)),
 	})
+}
+
+// HTTP makes a client that trusts the CAs of a mounted Secret fairlead-link, the system's where it has none, for addresses of the control
+// plane that are not the link's. It follows no redirects.
+func HTTP(dir string) (*http.Client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	transport.ResponseHeaderTimeout, transport.MaxIdleConnsPerHost = time.Minute, 16
+	ca, err := os.ReadFile(filepath.Join(dir, KeyCA))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the CA bundle: %w", err)
+	}
+	if len(ca) > 0 {
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("CA bundle %s holds no PEM certificate", filepath.Join(dir, KeyCA))
+		}
+	}
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
 func fileToken(path string) func(context.Context) (string, error) {

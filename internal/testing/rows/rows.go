@@ -31,7 +31,7 @@ var Table = []Row{
 	{"Deployment", "cluster-status-reporter", true, true, "", ""},
 	{"Deployment", "nfd-master", true, false, "installNfd", ""},
 	{"Deployment", "gateway", true, true, "", ""},
-	{"Deployment", "csi-blob-controller", true, false, "", "inline volumes need no controller (docs/design/0003-mounts.md)"},
+	{"Deployment", "csi-blob-controller", true, false, "", ""},
 	{"DaemonSet", "csi-blob-node", true, true, "", ""}, // the reference has it for training only; here it also keeps models on nodes
 	{"DaemonSet", "fluent-bit", true, true, "", ""},
 	{"DaemonSet", "k8s-host-device-plugin-daemonset", true, true, "", ""},

@@ -14,6 +14,7 @@ import (
 
 	securityv1 "github.com/openshift/api/security/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/charts"
+	"fairlead.dev/fairlead/internal/cluster/claims"
+	"fairlead.dev/fairlead/internal/mountbroker"
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 )
 
@@ -37,7 +40,7 @@ var seedAccounts = map[string]string{
 	"azureml:default":                       "",
 	"azureml:prom-operator":                 "azureml:arcml-prometheus-operator",
 	"azureml:csi-blob-node-sa":              "azureml:csi-blob-node",
-	"azureml:csi-blob-controller-sa":        "",
+	"azureml:csi-blob-controller-sa":        "azureml:csi-blob-controller",
 	"azureml:load-amlarc-selinux-policy-sa": "azureml:load-amlarc-selinux-policy",
 	"azureml:azureml-fe":                    "azureml:azureml-fe",
 	"azureml:prom-prometheus":               "azureml:prom-prometheus",
@@ -185,6 +188,9 @@ func podsOf(t *testing.T, config *rest.Config) []pod {
 		}
 		for _, d := range deployments.Items {
 			add("Deployment", ns, d.Name, d.Spec.Template.Spec)
+			if d.Name == "csi-blob-controller" {
+				add("Pod", ns, "of a volume", mountPod(d.Spec.Template.Spec))
+			}
 		}
 		sets, err := apps.StatefulSets(ns).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
@@ -202,6 +208,13 @@ func podsOf(t *testing.T, config *rest.Config) []pod {
 		}
 	}
 	return append(out, prometheusPod(t, config))
+}
+
+// mountPod is what csi-blob-controller makes for a volume on a node.
+func mountPod(controller corev1.PodSpec) corev1.PodSpec {
+	csi := &corev1.CSIPersistentVolumeSource{Driver: mountbroker.ClaimDriver, VolumeHandle: "pvc-1"}
+	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"}, Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: csi}}}
+	return claims.MountPod(&storagev1.VolumeAttachment{Spec: storagev1.VolumeAttachmentSpec{NodeName: "n"}}, volume, &corev1.Pod{Spec: controller}).Spec
 }
 
 func prometheusPod(t *testing.T, config *rest.Config) pod {
@@ -295,6 +308,8 @@ func volume(v corev1.Volume) securityv1.FSType {
 		return securityv1.FSTypeEmptyDir
 	case v.Projected != nil:
 		return securityv1.FSProjected
+	case v.CSI != nil:
+		return securityv1.FSTypeCSI
 	}
 	return "another"
 }
