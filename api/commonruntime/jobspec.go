@@ -94,6 +94,8 @@ type JobSpec struct {
 	DatastoreBase string `json:"datastoreBase,omitempty"`
 	// Distribution says how processes are started; nil means one process per pod.
 	Distribution *Distribution `json:"distribution,omitempty"`
+	// Batch is set for a job that scores a folder of files; then there is no Distribution.
+	Batch *Batch `json:"batch,omitempty"`
 	// Identity is the managed identity that the pod serves tokens of at IdentityAddress; nil when the job has none.
 	Identity *Identity `json:"identity,omitempty"`
 	// TimeoutSeconds ends the command (SIGTERM, then SIGKILL after 30 s); 0 means never.
@@ -176,6 +178,9 @@ const (
 	PhaseFinalizing = "Finalizing" // uploading outputs and logs
 	PhaseDone       = "Done"
 )
+
+// ExitCanceled is the exit code of a pod that was asked to end.
+const ExitCanceled = 143
 
 // Result is what the runtime leaves in the termination message (at most 4096 bytes) when it ends.
 type Result struct {

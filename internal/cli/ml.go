@@ -8,7 +8,8 @@ import (
 
 func (a *app) ml() *cobra.Command {
 	return noun("ml", "Workspaces, computes, jobs, endpoints, models, environments and data",
-		a.mlWorkspace(), a.mlCompute(), a.mlJob(), a.mlOnlineEndpoint(), a.mlOnlineDeployment(), a.mlModel(), a.mlEnvironment(), a.mlData(), a.mlDatastore())
+		a.mlWorkspace(), a.mlCompute(), a.mlJob(), a.mlOnlineEndpoint(), a.mlOnlineDeployment(),
+		a.mlBatchEndpoint(), a.mlBatchDeployment(), a.mlModel(), a.mlEnvironment(), a.mlData(), a.mlDatastore())
 }
 
 // workspace fills in defaults, checks the needs and gives the workspace's id.

@@ -11,7 +11,7 @@ import (
 )
 
 var deploymentKind = kind{
-	api: apiML, shape: deploymentShape, one: oneDeployment, many: deploymentsOf,
+	api: apiML, shape: deploymentShape, one: childOfEndpoint("onlineEndpoints"), many: childrenOfEndpoint("onlineEndpoints"),
 	columns: cols("Name=name", "Endpoint=endpoint_name", "Model=model", "InstanceType=instance_type", "ProvisioningState=provisioning_state", "Reason=properties.\"fairlead.statusReason\""),
 	show:    help{"Show a deployment", "  fairlead ml online-deployment show -n blue -e digits -g G -w W"},
 	list:    help{"List an endpoint's deployments", "  fairlead ml online-deployment list -e digits -g G -w W -o table"},
@@ -26,49 +26,55 @@ func (a *app) mlOnlineDeployment() *cobra.Command {
 		}), a.deploymentLogs(), a.servingMetrics(deploymentKind, "online-deployment", "a deployment", "-n blue -e digits"))
 }
 
-// addEndpoint defines --endpoint-name/-e.
-func (a *app) addEndpoint(c *cobra.Command, t *target, endpoint *string) {
+// addEndpoint defines --endpoint-name/-e; collection is that of the endpoints.
+func (a *app) addEndpoint(c *cobra.Command, t *target, collection string, endpoint *string) {
 	c.Flags().StringVarP(endpoint, "endpoint-name", "e", "", "`name` of the endpoint")
-	_ = c.RegisterFlagCompletionFunc("endpoint-name", a.complete(inWorkspace("onlineEndpoints"), t, apiML))
+	_ = c.RegisterFlagCompletionFunc("endpoint-name", a.complete(inWorkspace(collection), t, apiML))
 }
 
 // addDeployment defines the flags that name a deployment.
-func (a *app) addDeployment(c *cobra.Command, t *target, endpoint, name *string) {
+func (a *app) addDeployment(c *cobra.Command, t *target, collection string, endpoint, name *string) {
 	a.addWorkspace(c, t)
-	a.addEndpoint(c, t, endpoint)
+	a.addEndpoint(c, t, collection, endpoint)
 	a.addName(c, name, "deployment", t, func(s *session, t target) string {
-		return inWorkspace("onlineEndpoints")(s, t) + "/" + *endpoint + "/deployments"
+		return inWorkspace(collection)(s, t) + "/" + *endpoint + "/deployments"
 	}, apiML)
 }
 
-func oneDeployment(a *app, c *cobra.Command) func() (place, error) {
-	var t target
-	var endpoint, name string
-	a.addDeployment(c, &t, &endpoint, &name)
-	return func() (place, error) { return a.deploymentAt(&t, endpoint, name) }
+// childOfEndpoint names a deployment.
+func childOfEndpoint(collection string) scope {
+	return func(a *app, c *cobra.Command) func() (place, error) {
+		var t target
+		var endpoint, name string
+		a.addDeployment(c, &t, collection, &endpoint, &name)
+		return func() (place, error) { return a.deploymentAt(&t, collection, endpoint, name) }
+	}
 }
 
-func (a *app) deploymentAt(t *target, endpoint, name string) (place, error) {
+func (a *app) deploymentAt(t *target, collection, endpoint, name string) (place, error) {
 	s, ws, err := a.workspace(t, need{"--endpoint-name/-e", endpoint}, need{"--name/-n", name})
 	if err != nil {
 		return place{}, err
 	}
-	path, err := child(ws.Child("onlineEndpoints", endpoint), "deployments", name)
+	path, err := child(ws.Child(collection, endpoint), "deployments", name)
 	return place{session: s, path: path, name: name, parent: endpoint}, err
 }
 
-func deploymentsOf(a *app, c *cobra.Command) func() (place, error) {
-	var t target
-	var endpoint string
-	a.addWorkspace(c, &t)
-	a.addEndpoint(c, &t, &endpoint)
-	return func() (place, error) {
-		s, ws, err := a.workspace(&t, need{"--endpoint-name/-e", endpoint})
-		if err != nil {
-			return place{}, err
+// childrenOfEndpoint names the deployments of an endpoint.
+func childrenOfEndpoint(collection string) scope {
+	return func(a *app, c *cobra.Command) func() (place, error) {
+		var t target
+		var endpoint string
+		a.addWorkspace(c, &t)
+		a.addEndpoint(c, &t, collection, &endpoint)
+		return func() (place, error) {
+			s, ws, err := a.workspace(&t, need{"--endpoint-name/-e", endpoint})
+			if err != nil {
+				return place{}, err
+			}
+			path, err := child(ws, collection, endpoint)
+			return place{session: s, path: path + "/deployments"}, err
 		}
-		path, err := child(ws, "onlineEndpoints", endpoint)
-		return place{session: s, path: path + "/deployments"}, err
 	}
 }
 
@@ -87,7 +93,7 @@ With --all-traffic the endpoint sends it every request as soon as it is up.`,
 		Example: "  fairlead ml online-deployment create -f blue.yml --all-traffic -g G -w W\n  fairlead ml online-deployment create -f blue.yml -n green --set instance_count=2 -g G -w W",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runDeploymentCreate(cmd.Context(), f) },
 	})
-	a.addDeployment(c, &f.target, &f.endpoint, &f.name)
+	a.addDeployment(c, &f.target, "onlineEndpoints", &f.endpoint, &f.name)
 	addFile(c, &f.file, &f.set)
 	c.Flags().BoolVar(&f.allTraffic, "all-traffic", false, "send every request of the endpoint to this deployment once it is up")
 	c.Flags().BoolVar(&f.any, "skip-script-validation", false, "accepted for compatibility: the script is tried in the cluster")
@@ -116,7 +122,7 @@ func (a *app) runDeploymentCreate(ctx context.Context, f deploymentFlags) error 
 	if err != nil {
 		return err
 	}
-	p, err := a.deploymentAt(&f.target, o.Endpoint, o.Name)
+	p, err := a.deploymentAt(&f.target, "onlineEndpoints", o.Endpoint, o.Name)
 	if err != nil {
 		return err
 	}
@@ -181,7 +187,7 @@ func (a *app) deploymentUpdate() *cobra.Command {
 		Use: "update", Short: "Change a deployment; requests go on being answered", Example: "  fairlead ml online-deployment update -n blue -e digits --set instance_count=3 -g G -w W\n  fairlead ml online-deployment update -f blue.yml -g G -w W",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDeploymentUpdate(cmd.Context(), f) },
 	})
-	a.addDeployment(c, &f.target, &f.endpoint, &f.name)
+	a.addDeployment(c, &f.target, "onlineEndpoints", &f.endpoint, &f.name)
 	addFile(c, &f.file, &f.set)
 	c.Flags().BoolVar(&f.any, "skip-script-validation", false, "accepted for compatibility: the script is tried in the cluster")
 	addNoWait(c, &f.noWait)
@@ -197,7 +203,7 @@ func (a *app) runDeploymentUpdate(ctx context.Context, f deploymentFlags) error 
 	if err != nil {
 		return err
 	}
-	p, err := a.deploymentAt(&f.target, o.Endpoint, o.Name)
+	p, err := a.deploymentAt(&f.target, "onlineEndpoints", o.Endpoint, o.Name)
 	if err != nil {
 		return err
 	}

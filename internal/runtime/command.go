@@ -19,6 +19,8 @@ type process struct {
 	env  []string
 	dir  string
 	out  io.Writer
+	// files are given to it as descriptors 3, 4, …
+	files []*os.File
 }
 
 // shell is how a command line is run: bash where the image has it, else sh.
@@ -142,7 +144,7 @@ func start(p process) (*child, error) {
 		return nil, fmt.Errorf("making pipe: %w", err)
 	}
 	defer w.Close()
-	cmd := &exec.Cmd{Path: p.argv[0], Args: p.argv, Env: p.env, Dir: p.dir, Stdout: w, Stderr: w,
+	cmd := &exec.Cmd{Path: p.argv[0], Args: p.argv, Env: p.env, Dir: p.dir, Stdout: w, Stderr: w, ExtraFiles: p.files,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}
 	err = orphans.start(func() (int, error) {
 		if err := cmd.Start(); err != nil {

@@ -31,7 +31,7 @@ const (
 const (
 	exitRuntime  = 125 // the runtime could not do its part
 	exitTimeout  = 124
-	exitCanceled = 143
+	exitCanceled = commonruntime.ExitCanceled
 )
 
 // failure is an error with the word and phase that a Result tells.

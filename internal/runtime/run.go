@@ -181,6 +181,9 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 	if err != nil {
 		return failed(commonruntime.PhasePreparing, fail(CodeSpecInvalid, err))
 	}
+	if b := r.spec.Batch; b != nil {
+		g.perNode = b.Processes
+	}
 	logs := make([]*spool, g.perNode)
 	for i := range logs {
 		if logs[i], err = follow(commonruntime.StdLogOf(g.processRank(i))); err != nil {
@@ -207,7 +210,11 @@ func (r *run) work(ctx context.Context, follow func(string) (*spool, error)) com
 		return failed(commonruntime.PhasePreparing, fail(CodeCommandNotStarted, err))
 	}
 	defer stopTracking()
-	res := r.command(ctx, g, c, logs)
+	command := r.command
+	if r.spec.Batch != nil {
+		command = r.batch
+	}
+	res := command(ctx, g, c, logs)
 	r.files.setPhase(commonruntime.PhaseFinalizing)
 	for _, l := range logs {
 		l.End() // so that the logs' rest goes up while outputs do

@@ -100,7 +100,7 @@ func TestResults(t *testing.T) {
 		"folder elsewhere": {"true", func(p *pod) {
 			p.spec.Inputs = map[string]commonruntime.Input{"x": {Type: "uri_folder", URL: "https://elsewhere.example/x"}}
 		}, "Preparing", CodeInputDownloadFailed, 125, "outside the workspace's storage"},
-		"spec version":    {"true", func(p *pod) { p.spec.Version = "4" }, "Preparing", CodeSpecInvalid, 125, `"4"`},
+		"spec version":    {"true", func(p *pod) { p.spec.Version = "5" }, "Preparing", CodeSpecInvalid, 125, `"5"`},
 		"mpi":             {"true", distribution("Mpi", 2), "Preparing", CodeSpecInvalid, 125, "Mpi"},
 		"ray":             {"true", distribution("Ray", 0), "Preparing", CodeSpecInvalid, 125, `"Ray"`},
 		"claimed":         {"echo ran twice", func(p *pod) { p.blobs.Put(artifacts+"system_logs/claim-0-0", "pod-b") }, "Preparing", CodeAlreadyClaimed, 125, "pod-b"},

@@ -18,6 +18,9 @@ const MaxSpec = 1 << 20
 
 var portName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$`)
 
+// versions are those of the document that this runtime reads.
+var versions = []string{commonruntime.Version, commonruntime.Version3, commonruntime.Version4}
+
 // ParseSpec reads and checks the document at commonruntime.SpecPath. Unknown fields are ignored.
 func ParseSpec(b []byte) (commonruntime.JobSpec, error) {
 	var s commonruntime.JobSpec
@@ -32,8 +35,8 @@ func ParseSpec(b []byte) (commonruntime.JobSpec, error) {
 
 func checkSpec(s commonruntime.JobSpec) error {
 	switch {
-	case s.Version != commonruntime.Version && s.Version != commonruntime.Version3:
-		return fmt.Errorf("job spec has version %q; this runtime reads only %q and %q (upgrade the extension)", s.Version, commonruntime.Version, commonruntime.Version3)
+	case !slices.Contains(versions, s.Version):
+		return fmt.Errorf("job spec has version %q; this runtime reads only %s (upgrade the extension)", s.Version, strings.Join(versions, ", "))
 	case strings.TrimSpace(s.Command) == "":
 		return fmt.Errorf("job spec has no command")
 	case s.Artifacts == "" || s.BlobBase == "":
@@ -56,6 +59,9 @@ func checkSpec(s commonruntime.JobSpec) error {
 		if err := checkPort("output", name, out.URL, false); err != nil {
 			return err
 		}
+	}
+	if err := checkBatch(s); err != nil {
+		return err
 	}
 	return checkEnvironment(s.Environment)
 }

@@ -133,6 +133,10 @@ func renderJobSet(job *v1alpha1.AmlJob, it workload.InstanceType, around surroun
 	if err != nil {
 		return nil, err
 	}
+	var doc commonruntime.JobSpec
+	if json.Unmarshal(spec.Options.CommonRuntimeJobSpec, &doc) != nil {
+		doc = commonruntime.JobSpec{} // the runtime tells what is wrong with it
+	}
 	n, indexed, onFailed := spec.InstanceCount, batchv1.IndexedCompletion, batchv1.Failed
 	gang, publish := n > 1, true
 	network := &jobset.Network{EnableDNSHostnames: &gang}
@@ -158,14 +162,9 @@ func renderJobSet(job *v1alpha1.AmlJob, it workload.InstanceType, around surroun
 					ObjectMeta: metav1.ObjectMeta{Labels: jobLabels(job)},
 					Spec: batchv1.JobSpec{
 						Parallelism: &n, Completions: &n, CompletionMode: &indexed,
-						BackoffLimit: new(int32), PodReplacementPolicy: &onFailed, SuccessPolicy: whenWorkersSucceed(job),
-						PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
-							Action: batchv1.PodFailurePolicyActionFailJob,
-							OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
-								{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
-							},
-						}}},
-						Template: pod,
+						BackoffLimit: new(int32), PodReplacementPolicy: &onFailed, SuccessPolicy: whenWorkersSucceed(doc, n),
+						PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: lostPod(doc)},
+						Template:         pod,
 					},
 				},
 			}},
@@ -173,15 +172,30 @@ func renderJobSet(job *v1alpha1.AmlJob, it workload.InstanceType, around surroun
 	}, nil
 }
 
-// whenWorkersSucceed ends a gang with parameter servers, which serve until they are told to stop, when its workers have ended well;
+// lostPod is when a gang starts anew: Kubernetes took a pod away. Batch jobs know which of their work is done, so that one starts anew also
+// when somebody else ended a pod, which its runtime tells by the exit code.
+func lostPod(doc commonruntime.JobSpec) []batchv1.PodFailurePolicyRule {
+	rules := []batchv1.PodFailurePolicyRule{{
+		Action: batchv1.PodFailurePolicyActionFailJob,
+		OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
+		},
+	}}
+	if doc.Batch != nil {
+		rules = append(rules, batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionFailJob,
+			OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{commonruntime.ExitCanceled}}})
+	}
+	return rules
+}
+
+// whenWorkersSucceed ends a gang of n with parameter servers, which serve until they are told to stop, when its workers have ended well;
 // nil where every pod counts.
-func whenWorkersSucceed(job *v1alpha1.AmlJob) *batchv1.SuccessPolicy {
-	var doc commonruntime.JobSpec
-	if json.Unmarshal(job.Spec.Job.Options.CommonRuntimeJobSpec, &doc) != nil || doc.Distribution == nil {
-		return nil // the runtime tells what is wrong with it
+func whenWorkersSucceed(doc commonruntime.JobSpec, n int32) *batchv1.SuccessPolicy {
+	if doc.Distribution == nil {
+		return nil
 	}
 	servers := doc.Distribution.ParameterServerCount
-	workers := job.Spec.Job.InstanceCount - servers
+	workers := n - servers
 	if servers < 1 || workers < 1 {
 		return nil
 	}

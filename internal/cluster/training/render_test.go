@@ -5,10 +5,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -110,6 +112,29 @@ func TestParameterServers(t *testing.T) {
 				t.Errorf("succeeds with indexes %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLostPod: a batch job starts anew also when somebody ended a pod, which its runtime tells by the exit code; no other job does.
+func TestLostPod(t *testing.T) {
+	for doc, want := range map[string][]int32{`{}`: nil, `{"batch":{"data":"d"}}`: {143}} {
+		job := aJob(func(j *v1alpha1.AmlJob) { j.Spec.Job.Options.CommonRuntimeJobSpec = []byte(doc) })
+		js, err := renderJobSet(job, *defaultType(), surroundings{}, testConfig(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int32
+		for _, r := range js.Spec.ReplicatedJobs[0].Template.Spec.PodFailurePolicy.Rules {
+			if r.Action != batchv1.PodFailurePolicyActionFailJob {
+				t.Errorf("%s: rule %+v", doc, r)
+			}
+			if r.OnExitCodes != nil {
+				got = append(got, r.OnExitCodes.Values...)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: exit codes %v, want %v", doc, got, want)
+		}
 	}
 }
 

@@ -176,7 +176,7 @@ func (d *deletion) markDeleting(ctx context.Context, key string, op store.Operat
 	if err != nil {
 		return fmt.Errorf("marking %s: %w", rec.Key, err)
 	}
-	rec.Body, rec.UpdatedAt, rec.UpdatedBy = body, d.e.now(), Author(d.req.Principal)
+	rec.Body, rec.UpdatedAt, rec.UpdatedBy = body, d.e.now(), resource.Author(d.req.Principal)
 	if _, err := d.tx.Put(ctx, rec); err != nil {
 		return fmt.Errorf("marking %s: %w", rec.Key, err)
 	}
@@ -230,7 +230,7 @@ func (d *deletion) beginCascade(ctx context.Context, rec store.Record, op store.
 	if err != nil {
 		return fmt.Errorf("encoding deletion of %s: %w", rec.Key, err)
 	}
-	key, now, by := "/internal/cascades/"+op.ID, d.e.now(), Author(d.req.Principal)
+	key, now, by := "/internal/cascades/"+op.ID, d.e.now(), resource.Author(d.req.Principal)
 	_, err = d.tx.Put(ctx, store.Record{Key: key, ID: key, Type: TypeCascade, Name: op.ID, Body: body, CreatedAt: now, UpdatedAt: now, CreatedBy: by, UpdatedBy: by})
 	if err != nil {
 		return fmt.Errorf("writing deletion of %s: %w", rec.Key, err)

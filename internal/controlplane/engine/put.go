@@ -230,7 +230,7 @@ func (w *write) canonicalID() arm.ID {
 // record is the record to be written and, for types that have them, its operation.
 func (w *write) record(id arm.ID) (store.Record, *store.Operation) {
 	now := w.e.now()
-	rec := store.Record{Key: id.Key(), ID: id.String(), Type: w.t.FullType(), Name: id.Name(), CreatedAt: now, CreatedBy: Author(w.req.Principal)}
+	rec := store.Record{Key: id.Key(), ID: id.String(), Type: w.t.FullType(), Name: id.Name(), CreatedAt: now, CreatedBy: resource.Author(w.req.Principal)}
 	status := arm.StateCreating
 	if w.old != nil {
 		rec, status = *w.old, arm.StateUpdating
@@ -238,7 +238,7 @@ func (w *write) record(id arm.ID) (store.Record, *store.Operation) {
 	if w.parent != nil {
 		rec.Parent = w.parent.Key
 	}
-	rec.UpdatedAt, rec.UpdatedBy = now, Author(w.req.Principal)
+	rec.UpdatedAt, rec.UpdatedBy = now, resource.Author(w.req.Principal)
 	if !w.t.Async {
 		return rec, nil
 	}

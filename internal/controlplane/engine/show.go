@@ -12,26 +12,9 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
-// Author is how a principal is kept in CreatedBy and UpdatedBy: its kind for systemData, a colon, its name.
-func Author(p resource.Principal) string {
-	name := p.Name
-	if name == "" {
-		name = p.ID
-	}
-	return identityType(p.Kind) + ":" + name
-}
-
-func identityType(kind string) string {
-	switch kind {
-	case "User", "ManagedIdentity":
-		return kind
-	}
-	return "Application"
-}
-
 // author splits what Author joined; names written without a kind are the control plane's own.
 func author(s string) (name, kind string) {
-	if k, n, ok := strings.Cut(s, ":"); ok && identityType(k) == k {
+	if k, n, ok := strings.Cut(s, ":"); ok && resource.IdentityType(k) == k {
 		return n, k
 	}
 	return s, "Application"

@@ -66,12 +66,22 @@ type Type struct {
 	Views map[string]View
 	// Actions by lower-case name: POST <id>/<action>.
 	Actions map[string]Action
+	// Selections by lower-case name: GET <id>/<name> lists resources beside it that belong to it.
+	Selections map[string]Selection
 	// Filter narrows a list by query parameters the type understands (tag, jobType, hash, isDefault …); false leaves it out.
 	Filter func(q map[string]string, rec store.Record) bool
 }
 
 // FullType is Namespace/Name in lower case, as in store.Record.Type.
 func (t *Type) FullType() string { return lower(t.Namespace + "/" + t.Name) }
+
+// Selection lists those resources of another type, in the same parent, that belong to one.
+type Selection struct {
+	// Type is a full type in lower case.
+	Type string
+	// Keep tells whether a record of that type belongs to the resource.
+	Keep func(id arm.ID, rec store.Record) bool
+}
 
 // Put is a PUT in flight.
 type Put struct {
@@ -146,6 +156,8 @@ type Call struct {
 	Record    store.Record
 	Principal Principal
 	Body      json.RawMessage
+	// Header are the request's headers.
+	Header http.Header
 	// Status may be set to answer with another success code (202).
 	Status int
 	// Operation is one that the action has begun; the answer points to it.

@@ -51,7 +51,7 @@ func (s *server) serveAction(w http.ResponseWriter, c *call) error {
 }
 
 func (s *server) runAction(w http.ResponseWriter, c *call, act resource.Action, rec store.Record, body json.RawMessage) error {
-	call := &resource.Call{Store: s.cfg.Engine.Store, ID: c.id, Record: rec, Principal: principal(c.Context()), Body: body, ResponseHeader: http.Header{}}
+	call := &resource.Call{Store: s.cfg.Engine.Store, ID: c.id, Record: rec, Principal: principal(c.Context()), Body: body, Header: c.Header, ResponseHeader: http.Header{}}
 	answer, err := act.Run(c.Context(), call)
 	if err != nil {
 		return err

@@ -113,6 +113,12 @@ func (s *server) sendList(w http.ResponseWriter, c *call, req engine.ListRequest
 	if err := s.scopeExists(c); err != nil {
 		return err
 	}
+	if c.keep != nil {
+		if _, err := s.cfg.Engine.Get(ctx, s.cfg.Engine.Store, c.of); err != nil {
+			return err
+		}
+		req.Keep = both(req.Keep, c.keep)
+	}
 	if req.Top, err = top(c.query["$top"]); err != nil {
 		return err
 	}
@@ -142,6 +148,11 @@ func (s *server) sendList(w http.ResponseWriter, c *call, req engine.ListRequest
 		out.NextLink = s.nextLink(c, param, page.Next)
 	}
 	return s.json(w, http.StatusOK, out)
+}
+
+// both keeps what both keep; a keeps all when it is nil.
+func both(a, b func(store.Record) bool) func(store.Record) bool {
+	return func(rec store.Record) bool { return (a == nil || a(rec)) && b(rec) }
 }
 
 func (s *server) nextLink(c *call, param, token string) string {

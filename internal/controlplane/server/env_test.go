@@ -90,6 +90,9 @@ func testTypes() []*resource.Type {
 			Views: map[string]resource.View{"labels": func(_ context.Context, _ store.Reader, rec store.Record) ([]resource.Viewed, error) {
 				return []resource.Viewed{{Name: "One", Body: map[string]string{"of": rec.Name}}}, nil
 			}},
+			Selections: map[string]resource.Selection{"twins": {Type: "fairlead.test/boxes", Keep: func(id arm.ID, rec store.Record) bool {
+				return rec.Name != id.Name() && strings.Contains(string(rec.Body), "red")
+			}}},
 			Actions: map[string]resource.Action{
 				"listkeys": {Permission: "secret", Run: func(_ context.Context, c *resource.Call) (any, error) {
 					return map[string]string{"key": string(c.Record.Secret)}, nil

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/authz"
 	"fairlead.dev/fairlead/internal/controlplane/engine"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 )
 
 // Limits of a resource manager request.
@@ -102,6 +104,9 @@ func (s *server) routes() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if strings.HasPrefix(r.URL.Path, types.BatchPrefix+"/subscriptions/") {
+			r = fromDataPlane(r)
+		}
 		if isARM(r.URL.Path) {
 			armHandler.ServeHTTP(w, r)
 			return
@@ -116,6 +121,21 @@ func (s *server) routes() http.Handler {
 		}
 		s.handle(s.serveUnknown).ServeHTTP(w, r)
 	})
+}
+
+// fromDataPlane is a request to the data plane's address of a resource as one to the resource manager, which answers both. Clients
+// send these without api-version, to an address that they were told.
+func fromDataPlane(r *http.Request) *http.Request {
+	u := *r.URL
+	u.Path, u.RawPath = strings.TrimPrefix(u.Path, types.BatchPrefix), strings.TrimPrefix(u.RawPath, types.BatchPrefix)
+	if q, err := readQuery(u.RawQuery); err == nil && q["api-version"] == "" {
+		values := u.Query()
+		values.Set("api-version", machinelearning.APIVersion)
+		u.RawQuery = values.Encode()
+	}
+	out := *r
+	out.URL = &u
+	return &out
 }
 
 // isARM reports whether a path belongs to the resource manager, whose paths are in any case.

@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
 // kind is what a path of the resource manager names.
@@ -46,6 +47,9 @@ type target struct {
 	typ *resource.Type
 	// name is an action's name, a namespace, an operation's id, a role definition's id or that of one entry of a view.
 	name string
+	// of is the resource whose selection a collection is, and keep says what is in that; nil for a plain collection.
+	of   arm.ID
+	keep func(store.Record) bool
 	// namespace is the provider of an operation.
 	namespace string
 	// view is the lower-case name of a view.
@@ -221,6 +225,9 @@ func (s *server) parseOdd(method string, id arm.ID, ns string, parts []string) (
 			if k, isLogs := logKinds[strings.ToLower(parts[len(parts)-1])]; isLogs && t.LogsOf != nil {
 				return s.about(k, scope)
 			}
+			if sel, ok := t.Selections[strings.ToLower(parts[len(parts)-1])]; ok && method != http.MethodPost {
+				return s.selection(scope, sel)
+			}
 			if v, ok := s.view(scope, parts[len(parts)-1]); ok {
 				return v, nil
 			}
@@ -247,6 +254,14 @@ func (s *server) collection(scope arm.ID, full string) (target, error) {
 		return target{}, s.cfg.Engine.UnknownType(full)
 	}
 	return target{kind: kindCollection, id: scope, typ: t}, checkLength(scope)
+}
+
+// selection is a list of the resources beside one that belong to it.
+func (s *server) selection(of arm.ID, v resource.Selection) (target, error) {
+	parent, _ := of.Parent()
+	t, err := s.collection(parent, v.Type)
+	t.of, t.keep = of, func(rec store.Record) bool { return v.Keep(of, rec) }
+	return t, err
 }
 
 func (s *server) action(id arm.ID, name string) (target, error) {

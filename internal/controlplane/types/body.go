@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -41,6 +42,9 @@ func jsonKind(v any) string {
 	return "a number"
 }
 
+// embedded are names of embedded structs in the path that package json gives; fields of JSON begin with a small letter.
+var embedded = regexp.MustCompile(`\b[A-Z]\w*\.`)
+
 // decode reads m into v; an error names the field.
 func decode(m map[string]any, v any) error {
 	raw, err := json.Marshal(m)
@@ -50,7 +54,7 @@ func decode(m map[string]any, v any) error {
 	err = json.Unmarshal(raw, v)
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) {
-		field := "properties." + te.Field
+		field := "properties." + embedded.ReplaceAllString(te.Field, "")
 		return arm.Invalid(field, "%s is %s; it must be %s.", field, article(te.Value), wanted(te.Type.Kind().String()))
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
@@ -19,18 +20,21 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
+var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+
+const jobNameHelp = "1 to 255 letters, digits, '-' and '_', beginning with a letter or digit"
+
 func job(d Deps) *resource.Type {
 	return &resource.Type{
 		Namespace: nsML, Name: "workspaces/jobs",
 		APIVersions: mlVersions,
-		NameRule:    regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`),
-		NameHelp:    "1 to 255 letters, digits, '-' and '_', beginning with a letter or digit",
+		NameRule:    jobName, NameHelp: jobNameHelp,
 		NewestFirst: true, Archivable: true, NoProvisioningState: true,
 		Admit: func(ctx context.Context, p *resource.Put) error {
 			if p.Old != nil {
 				return d.updateJob(ctx, p)
 			}
-			return d.createJob(ctx, p)
+			return d.createJob(ctx, p, nil)
 		},
 		Remove:  d.removeJob,
 		Samples: jobSamples,
@@ -56,7 +60,8 @@ func isTerminal(rec store.Record) bool { return runstate.Terminal(field(rec, "st
 // maxJob bounds a job's document in bytes: it travels in the link and in a ConfigMap.
 const maxJob = 256 << 10
 
-func (d Deps) createJob(ctx context.Context, p *resource.Put) error {
+// createJob admits a new job; batch is how it scores files, if that is its work.
+func (d Deps) createJob(ctx context.Context, p *resource.Put, batch *commonruntime.Batch) error {
 	props, err := object(p.Body, "properties")
 	if err != nil {
 		return err
@@ -69,6 +74,9 @@ func (d Deps) createJob(ctx context.Context, p *resource.Put) error {
 	st, err := d.resolveJob(ctx, p.Tx, p.ID, j)
 	if err != nil {
 		return err
+	}
+	if batch != nil {
+		st.Spec.Batch, st.Spec.Version = batch, commonruntime.Version4
 	}
 	j.Status, j.Services = machinelearning.JobNotStarted, d.jobServices(p.ID)
 	j.Properties = maps.Clone(orEmpty(j.Properties))

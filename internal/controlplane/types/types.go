@@ -97,6 +97,7 @@ func All(d Deps) []*resource.Type {
 		subscription(d), resourceGroup(d), userAssignedIdentity(d),
 		connectedCluster(d), managedCluster(d), extension(d),
 		workspace(d), compute(d), datastore(d), job(d), onlineEndpoint(d), onlineDeployment(d),
+		batchEndpoint(d), batchDeployment(d),
 	}
 	ts = append(ts, absent()...)
 	ts = append(ts, channel(d)...)

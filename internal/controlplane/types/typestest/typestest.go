@@ -215,8 +215,8 @@ func (e *Env) Prop(id string, path ...string) any {
 	return v
 }
 
-// Call runs an action.
-func (e *Env) Call(id, action, body string) (any, error) {
+// Call runs an action; headers are as in "Name: value".
+func (e *Env) Call(id, action, body string, headers ...string) (any, error) {
 	e.T.Helper()
 	parsed := arm.MustParseID(id)
 	t, ok := e.Engine.Registry.Lookup(parsed.Type())
@@ -227,7 +227,11 @@ func (e *Env) Call(id, action, body string) (any, error) {
 	if !ok {
 		e.T.Fatalf("no action %s", action)
 	}
-	c := &resource.Call{Store: e.Store, ID: parsed, Body: json.RawMessage(body), ResponseHeader: http.Header{}}
+	c := &resource.Call{Store: e.Store, ID: parsed, Body: json.RawMessage(body), Header: http.Header{}, ResponseHeader: http.Header{}}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		c.Header.Set(name, value)
+	}
 	if !a.WithoutRecord {
 		c.Record = e.Record(id)
 	}
