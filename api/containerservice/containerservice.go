@@ -62,6 +62,7 @@ type HTTPProxyConfig struct {
 // AgentProfile is the agent's images; what is empty is chosen by the control plane.
 type AgentProfile struct {
 	AgentImage      string `json:"agentImage,omitempty"`
+	RouterImage     string `json:"routerImage,omitempty"`
 	RuntimeImage    string `json:"runtimeImage,omitempty"`
 	ImagePullSecret string `json:"imagePullSecret,omitempty"`
 }

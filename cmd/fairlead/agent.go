@@ -14,7 +14,7 @@ func install(ctx context.Context, in cli.AgentInstall) error {
 	}
 	return agentinstall.Install(ctx, agentinstall.Options{
 		Kubeconfig: in.Kubeconfig, Context: in.Context, Endpoint: in.Endpoint, CA: in.CAPEM, ClusterID: in.ClusterID, TenantID: in.TenantID,
-		PrivateKeyPEM: in.PrivateKeyPEM, Proxy: proxy, AgentImage: in.AgentImage, RuntimeImage: in.RuntimeImage, PullSecret: in.PullSecret,
+		PrivateKeyPEM: in.PrivateKeyPEM, Proxy: proxy, AgentImage: in.AgentImage, RouterImage: in.RouterImage, RuntimeImage: in.RuntimeImage, PullSecret: in.PullSecret,
 		Update: in.Update, Wait: in.Timeout, Progress: in.Progress,
 	})
 }

@@ -21,7 +21,7 @@ func (managed) Install(ctx context.Context, kubeconfig []byte, a types.ManagedAg
 	return agentinstall.Install(ctx, agentinstall.Options{
 		KubeconfigData: kubeconfig, Endpoint: a.Endpoint, CA: a.CA, ClusterID: a.ClusterID, TenantID: a.TenantID, PrivateKeyPEM: a.PrivateKeyPEM,
 		Proxy:      &agentinstall.Proxy{HTTPS: a.HTTPSProxy, HTTP: a.HTTPProxy, SkipRange: a.ProxySkipRange, Cert: a.ProxyCert},
-		AgentImage: a.AgentImage, RuntimeImage: a.RuntimeImage, PullSecret: a.PullSecret, NoWait: true,
+		AgentImage: a.AgentImage, RouterImage: a.RouterImage, RuntimeImage: a.RuntimeImage, PullSecret: a.PullSecret, NoWait: true,
 	})
 }
 

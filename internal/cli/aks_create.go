@@ -15,7 +15,8 @@ import (
 type aksFlags struct {
 	target
 	name, location, kubeconfig, context string
-	agentImage, runtimeImage, secret    string
+	agentImage, routerImage             string
+	runtimeImage, secret                string
 	httpsProxy, httpProxy, noProxy      string
 	tags                                []string
 	noWait                              bool
@@ -27,6 +28,7 @@ func (f *aksFlags) bind(a *app, c *cobra.Command) {
 	kubeFlags(c, &f.kubeconfig, &f.context)
 	fs := c.Flags()
 	fs.StringVar(&f.agentImage, "agent-image", "", "`image` that holds fairlead-agent "+whichImage(release.AgentImage()))
+	fs.StringVar(&f.routerImage, "router-image", "", "`image` of the inference router "+whichImage(release.RouterImage()))
 	fs.StringVar(&f.runtimeImage, "runtime-image", "", "`image` that holds fairlead-runtime "+whichImage(release.RuntimeImage()))
 	fs.StringVar(&f.secret, "image-pull-secret", "", "`name` of a Secret for a private registry")
 	fs.StringVar(&f.httpsProxy, "proxy-https", "", "proxy `address` by which the cluster reaches the control plane")
@@ -101,7 +103,7 @@ func (a *app) runAKSUpdate(ctx context.Context, f aksFlags) error {
 		}
 	}
 	if !f.into(props) && props["kubeconfig"] == nil && len(f.tags) == 0 {
-		return usagef("nothing to change: give --kube-config, --agent-image, --runtime-image, --image-pull-secret, --proxy-https, --proxy-http or --tags")
+		return usagef("nothing to change: give --kube-config, --agent-image, --router-image, --runtime-image, --image-pull-secret, --proxy-https, --proxy-http or --tags")
 	}
 	body := map[string]any{"location": got["location"], "tags": got["tags"], "properties": props}
 	if len(f.tags) > 0 {
@@ -130,7 +132,7 @@ func (f aksFlags) into(props map[string]any) bool {
 			delete(props, in)
 		}
 	}
-	set("agentProfile", map[string]any{"agentImage": f.agentImage, "runtimeImage": f.runtimeImage, "imagePullSecret": f.secret})
+	set("agentProfile", map[string]any{"agentImage": f.agentImage, "routerImage": f.routerImage, "runtimeImage": f.runtimeImage, "imagePullSecret": f.secret})
 	set("httpProxyConfig", map[string]any{"httpsProxy": f.httpsProxy, "httpProxy": f.httpProxy})
 	if f.noProxy != "" {
 		props["httpProxyConfig"] = withField(sub(props, "httpProxyConfig"), "noProxy", strings.Split(f.noProxy, ","))

@@ -31,7 +31,7 @@ type AgentInstall struct {
 	HTTPSProxy, HTTPProxy, NoProxy string
 	ProxyCAPEM                     []byte
 	// Images, empty for those that the cluster has, and the Secret by which they are pulled.
-	AgentImage, RuntimeImage, PullSecret string
+	AgentImage, RouterImage, RuntimeImage, PullSecret string
 	// Update keeps images and the Secret that are not given as the agent that is there has them; KeepProxy also its proxy.
 	Update, KeepProxy bool
 	// Timeout bounds the wait for the agent's pods.

@@ -68,6 +68,7 @@ func (f *connectFlags) bindAgent(c *cobra.Command) {
 	fs.StringVar(&f.proxyCert, "proxy-cert", "", "PEM `file` of the proxy's CA")
 	fs.StringVar(&f.proxyCert, "custom-ca-cert", "", "same as --proxy-cert")
 	fs.StringVar(&f.install.AgentImage, "agent-image", "", "`image` that holds fairlead-agent "+whichImage(release.AgentImage()))
+	fs.StringVar(&f.install.RouterImage, "router-image", "", "`image` of the inference router "+whichImage(release.RouterImage()))
 	fs.StringVar(&f.install.RuntimeImage, "runtime-image", "", "`image` that holds fairlead-runtime "+whichImage(release.RuntimeImage()))
 	fs.StringVar(&f.install.PullSecret, "image-pull-secret", "", "`name` of a Secret for a private registry, in namespaces azure-arc, azureml and those of jobs")
 	fs.IntVar(&f.timeout, "onboarding-timeout", 600, "`seconds` to wait for the agent")
@@ -227,7 +228,7 @@ func agentKey() (private []byte, public string, err error) {
 }
 
 func (f connectFlags) checkImages() error {
-	for flag, v := range map[string]string{"--agent-image": f.install.AgentImage, "--runtime-image": f.install.RuntimeImage} {
+	for flag, v := range map[string]string{"--agent-image": f.install.AgentImage, "--router-image": f.install.RouterImage, "--runtime-image": f.install.RuntimeImage} {
 		if _, err := name.ParseReference(v); v != "" && err != nil {
 			return usagef("argument %s: %q is not an image such as registry.example/fairlead/agent:1", flag, v)
 		}

@@ -35,8 +35,8 @@ func (a *app) runUpdate(ctx context.Context, f connectFlags, disable bool) error
 		return usagef("give either --proxy-https, --proxy-http or --proxy-cert, or --disable-proxy")
 	}
 	in.Update, in.KeepProxy = true, !proxied && !disable
-	if in.KeepProxy && in.AgentImage == "" && in.RuntimeImage == "" && in.PullSecret == "" {
-		return usagef("nothing to change: give --proxy-https, --proxy-http, --proxy-cert or --disable-proxy, or --agent-image, --runtime-image or --image-pull-secret")
+	if in.KeepProxy && in.AgentImage == "" && in.RouterImage == "" && in.RuntimeImage == "" && in.PullSecret == "" {
+		return usagef("nothing to change: give --proxy-https, --proxy-http, --proxy-cert or --disable-proxy, or --agent-image, --router-image, --runtime-image or --image-pull-secret")
 	}
 	o, err := a.inspect(ctx, &f)
 	if err != nil {

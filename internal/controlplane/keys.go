@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/identity"
@@ -99,14 +100,26 @@ func agentKeys(st store.Store) issuer.KeyLookup {
 		if err := json.Unmarshal(rec.Body, &body); err != nil {
 			return issuer.Agent{}, fmt.Errorf("decoding %s: %w", rec.Key, err)
 		}
-		key, err := agentkey.Parse(body.Properties.Key)
-		if err != nil {
-			return issuer.Agent{}, fmt.Errorf("key of %s %w", rec.Key, err)
+		texts := []string{body.Properties.Key}
+		if rec.Type == clusterstate.ManagedType {
+			state, err := types.ManagedState(rec)
+			if err != nil {
+				return issuer.Agent{}, err
+			}
+			texts = append(texts, state.FormerKeys...)
 		}
-		if !key.NotAfter.IsZero() && time.Now().After(key.NotAfter) {
-			return issuer.Agent{}, issuer.ErrExpired
+		agent := issuer.Agent{Scope: rec.Key, ScopeSeq: rec.Seq}
+		for _, text := range texts {
+			key, err := agentkey.Parse(text)
+			if err != nil {
+				return issuer.Agent{}, fmt.Errorf("key of %s %w", rec.Key, err)
+			}
+			if !key.NotAfter.IsZero() && time.Now().After(key.NotAfter) {
+				return issuer.Agent{}, issuer.ErrExpired
+			}
+			agent.Keys = append(agent.Keys, key.Public)
 		}
-		return issuer.Agent{Key: key.Public, Scope: rec.Key, ScopeSeq: rec.Seq}, nil
+		return agent, nil
 	}
 }
 

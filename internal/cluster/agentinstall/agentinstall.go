@@ -49,9 +49,9 @@ type Options struct {
 	PrivateKeyPEM       []byte
 	// Proxy is how the agent reaches out; nil means directly.
 	Proxy *Proxy
-	// AgentImage and RuntimeImage are, when empty, those that the cluster was given, or else those of this build. PullSecret names a
+	// AgentImage, RouterImage and RuntimeImage are, when empty, those that the cluster was given, or else those of this build. PullSecret names a
 	// Secret, in the namespaces that need it, for images of a private registry.
-	AgentImage, RuntimeImage, PullSecret string
+	AgentImage, RouterImage, RuntimeImage, PullSecret string
 	// Update keeps what the agent that is there was installed with: its proxy if Proxy is nil, images and PullSecret that are empty,
 	// and values that only Helm was given.
 	Update bool
@@ -226,7 +226,7 @@ func (o Options) values(last *helm.Release, given images) map[string]any {
 	}
 	want := images{
 		Agent:      cmp.Or(o.AgentImage, old.Agent, given.Agent, release.AgentImage()),
-		Router:     cmp.Or(old.Router, given.Router, release.RouterImage()),
+		Router:     cmp.Or(o.RouterImage, old.Router, given.Router, release.RouterImage()),
 		Runtime:    cmp.Or(o.RuntimeImage, old.Runtime, given.Runtime, release.RuntimeImage()),
 		PullSecret: cmp.Or(o.PullSecret, old.PullSecret),
 	}

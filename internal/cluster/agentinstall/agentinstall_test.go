@@ -142,12 +142,12 @@ func TestFollowImages_NoAgent(t *testing.T) {
 
 func TestExplainPulls(t *testing.T) {
 	var told []string
-	tell := explainPulls(func(s string) { told = append(told, s) }, map[string]any{"image": map[string]any{"agent": "a:1", "runtime": "r:1"}})
+	tell := explainPulls(func(s string) { told = append(told, s) }, map[string]any{"image": map[string]any{"agent": "a:1", "router": "f:1", "runtime": "r:1"}})
 	for range 2 {
 		tell("waiting")
 		tell("waiting: ImagePullBackOff")
 	}
-	if len(told) != 5 || !strings.Contains(told[2], "need images a:1 and r:1") || !strings.Contains(told[2], "kind load docker-image a:1 r:1;") {
+	if len(told) != 5 || !strings.Contains(told[2], "need images a:1, f:1 and r:1") || !strings.Contains(told[2], "kind load docker-image a:1 f:1 r:1;") {
 		t.Errorf("told %q", told)
 	}
 }

@@ -110,7 +110,7 @@ func explainPulls(progress func(string), values map[string]any) func(string) {
 			return
 		}
 		told = true
-		progress(fmt.Sprintf("The cluster's nodes need images %s and %s. Bring them there (kind load docker-image %[1]s %[2]s; minikube image load %[1]s; "+
-			"k3s ctr images import FILE), or name a registry's with --agent-image, --runtime-image and --image-pull-secret", i.Agent, i.Runtime))
+		progress(fmt.Sprintf("The cluster's nodes need images %s, %s and %s. Bring them there (kind load docker-image %[1]s %[2]s %[3]s; minikube image load %[1]s; "+
+			"k3s ctr images import FILE), or name a registry's with --agent-image, --router-image, --runtime-image and --image-pull-secret", i.Agent, i.Router, i.Runtime))
 	}
 }

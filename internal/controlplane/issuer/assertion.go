@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -53,10 +54,10 @@ func parseAssertion(s, issuer string) (parsedAssertion, error) {
 	return parsedAssertion{token: tok, clientID: c.Subject}, nil
 }
 
-// check verifies signature, audience and times.
-func (is *Issuer) check(a parsedAssertion, key crypto.PublicKey) (jwt.Claims, error) {
+// check verifies signature, by any of the keys, audience and times.
+func (is *Issuer) check(a parsedAssertion, keys []crypto.PublicKey) (jwt.Claims, error) {
 	var c jwt.Claims
-	if err := a.token.Claims(key, &c); err != nil {
+	if !slices.ContainsFunc(keys, func(key crypto.PublicKey) bool { return a.token.Claims(key, &c) == nil }) {
 		return c, fmt.Errorf("the assertion's signature does not match the key registered for the client")
 	}
 	now := is.cfg.Now()

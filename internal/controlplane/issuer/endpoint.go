@@ -292,7 +292,7 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 		case err != nil:
 			return Claims{}, 0, is.broken(ctx, err)
 		}
-		if oe := is.accept(ctx, a, agent.Key); oe != nil {
+		if oe := is.accept(ctx, a, agent.Keys...); oe != nil {
 			return Claims{}, 0, oe
 		}
 		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(agent.Scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: agent.Scope, ScopeSeq: agent.ScopeSeq}
@@ -320,9 +320,9 @@ func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Cl
 	return principalClaims(sp), UserTTL, nil
 }
 
-// accept checks an assertion and uses it up.
-func (is *Issuer) accept(ctx context.Context, a parsedAssertion, key crypto.PublicKey) *oauthError {
-	c, err := is.check(a, key)
+// accept checks an assertion by keys, of which one made it, and uses it up.
+func (is *Issuer) accept(ctx context.Context, a parsedAssertion, keys ...crypto.PublicKey) *oauthError {
+	c, err := is.check(a, keys)
 	if err != nil {
 		return invalidClient(700027, "Client assertion failed: %s.", err)
 	}

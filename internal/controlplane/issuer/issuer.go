@@ -51,7 +51,8 @@ const (
 
 // Agent is what is known of a client id that is a resource id.
 type Agent struct {
-	Key crypto.PublicKey
+	// Keys sign its assertions, the one that was registered last first. A former one is here while it may still be the agent's.
+	Keys []crypto.PublicKey
 	// Scope and ScopeSeq are Key and Seq of the resource that a token is limited to.
 	Scope    string
 	ScopeSeq int64

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -40,6 +41,7 @@ const (
 
 var (
 	clientKey = sync.OnceValue(func() *rsa.PrivateKey { return mustKey(2048) })
+	newerKey  = sync.OnceValue(func() *rsa.PrivateKey { return mustKey(2048) })
 	otherKey  = sync.OnceValue(func() *rsa.PrivateKey { return mustKey(2048) })
 )
 
@@ -91,7 +93,7 @@ func (f *fixture) reload() {
 	is, err := New(Config{Dir: f.dir, PublicURL: public + "/", TenantID: tenant, Store: f.store, Now: f.now, Agents: func(_ context.Context, id string) (Agent, error) {
 		switch {
 		case strings.EqualFold(id, cluster):
-			return Agent{&clientKey().PublicKey, strings.ToLower(cluster), 42}, nil
+			return Agent{[]crypto.PublicKey{&newerKey().PublicKey, &clientKey().PublicKey}, strings.ToLower(cluster), 42}, nil
 		case strings.HasSuffix(id, "/expired"):
 			return Agent{}, ErrExpired
 		case strings.HasSuffix(id, "/broken"):
@@ -232,6 +234,7 @@ func TestRefusals(t *testing.T) {
 		"sub is not iss":        {f.assertion(clientKey(), cluster, map[string]any{"iss": "x"}), 401, "invalid_client", "sub and iss"},
 		"for another cluster":   {with(f.assertion(clientKey(), cluster, nil), "client_id", cluster+"2"), 401, "invalid_client", "sub"},
 		"unknown cluster":       {f.assertion(clientKey(), cluster+"2", nil), 401, "invalid_client", "AADSTS700016"},
+		"a key that is not its": {f.assertion(mustKey(2048), cluster, nil), 401, "invalid_client", "does not match"},
 		"expired certificate":   {f.assertion(clientKey(), cluster+"/expired", nil), 401, "invalid_client", "Connect the cluster again"},
 		"store is away":         {f.assertion(clientKey(), cluster+"/broken", nil), 500, "server_error", "transient"},
 		"assertion with secret": {f.assertion(otherKey(), "app1", nil), 401, "invalid_client", "signature"},

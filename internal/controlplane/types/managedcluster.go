@@ -50,6 +50,8 @@ type ManagedInternal struct {
 	Claimed time.Time `json:"claimed,omitzero"`
 	// UID is that of the cluster's namespace kube-system, which no other cluster has.
 	UID string `json:"uid,omitempty"`
+	// FormerKeys are those of agents that may still run, because no installation has ended well since; the agent's own is the property.
+	FormerKeys []string `json:"formerKeys,omitempty"`
 }
 
 // ManagedState reads it.
@@ -70,6 +72,9 @@ var managedReadOnly = append([]string{"currentKubernetesVersion", "fqdn", "statu
 func admitManaged(ctx context.Context, d Deps, p *resource.Put) error {
 	if d.Installer == nil {
 		return arm.Errorf(501, "NotSupported", "This control plane cannot install agents, and so takes no managed clusters: it was built without Helm. Connect the cluster with 'connectedk8s connect'.")
+	}
+	if err := busy(p.Old); err != nil {
+		return err
 	}
 	props, err := object(p.Body, "properties")
 	if err != nil {
@@ -132,7 +137,7 @@ func keepKubeconfig(d Deps, p *resource.Put, props map[string]any, text *string)
 
 func checkAgentProfile(c containerservice.ManagedClusterProperties) error {
 	if a := c.AgentProfile; a != nil {
-		for field, v := range map[string]string{"agentImage": a.AgentImage, "runtimeImage": a.RuntimeImage, "imagePullSecret": a.ImagePullSecret} {
+		for field, v := range map[string]string{"agentImage": a.AgentImage, "routerImage": a.RouterImage, "runtimeImage": a.RuntimeImage, "imagePullSecret": a.ImagePullSecret} {
 			if v != "" && !imageRule.MatchString(v) {
 				return arm.Invalid("properties.agentProfile."+field, "properties.agentProfile.%s is %q, which is no name of an image or a Secret.", field, v)
 			}
@@ -235,7 +240,8 @@ type ManagedFacts struct {
 type ManagedAgent struct {
 	Endpoint, TenantID, ClusterID         string
 	CA, PrivateKeyPEM                     []byte
-	AgentImage, RuntimeImage, PullSecret  string
+	AgentImage, RouterImage, RuntimeImage string
+	PullSecret                            string
 	HTTPSProxy, HTTPProxy, ProxySkipRange string
 	ProxyCert                             []byte
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/api/arm"
@@ -29,6 +30,21 @@ func newKey() (private []byte, public string, err error) {
 	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
 }
 
+// maxFormer bounds the keys of installations that failed one after the other.
+const maxFormer = 8
+
+// former adds a key that is replaced to those that may still be an agent's. Where they are too many, the first stays: it is the one that
+// worked once.
+func former(keys []string, replaced any) []string {
+	if key, _ := replaced.(string); key != "" {
+		keys = append(keys, key)
+	}
+	if len(keys) > maxFormer {
+		keys = slices.Delete(keys, 1, 2)
+	}
+	return keys
+}
+
 // agent is what a cluster's agent is told, but for its key.
 func (c *Controller) agent(rec store.Record) (types.ManagedAgent, error) {
 	a := types.ManagedAgent{Endpoint: c.d.PublicURL, CA: []byte(c.d.CA), TenantID: c.d.TenantID, ClusterID: rec.ID}
@@ -37,7 +53,7 @@ func (c *Controller) agent(rec store.Record) (types.ManagedAgent, error) {
 		return a, err
 	}
 	if g := p.AgentProfile; g != nil {
-		a.AgentImage, a.RuntimeImage, a.PullSecret = g.AgentImage, g.RuntimeImage, g.ImagePullSecret
+		a.AgentImage, a.RouterImage, a.RuntimeImage, a.PullSecret = g.AgentImage, g.RouterImage, g.RuntimeImage, g.ImagePullSecret
 	}
 	if h := p.HTTPProxyConfig; h != nil {
 		a.HTTPSProxy, a.HTTPProxy, a.ProxySkipRange = h.HTTPSProxy, h.HTTPProxy, strings.Join(h.NoProxy, ",")

@@ -100,8 +100,8 @@ func (c *Controller) claimed(ctx context.Context, rec store.Record) (store.Recor
 	return rec, text, err
 }
 
-// install applies the agent under the claim. The agent's key is registered once the cluster is known to take an agent, so that a
-// kubeconfig that does not work leaves an agent that does alone.
+// install applies the agent under the claim. The agent's key is registered before it is there, and the former one holds until an agent
+// has come up with the new: an installation that fails leaves an agent that works alone.
 func (c *Controller) install(ctx context.Context, rec store.Record) error {
 	rec, text, err := c.claimed(ctx, rec)
 	if err != nil {
@@ -117,7 +117,8 @@ func (c *Controller) install(ctx context.Context, rec store.Record) error {
 	if cause == nil {
 		var public string
 		if agent.PrivateKeyPEM, public, cause = newKey(); cause == nil {
-			if rec, err = c.write(ctx, rec, func(_ *types.ManagedInternal, props map[string]any) {
+			if rec, err = c.write(ctx, rec, func(m *types.ManagedInternal, props map[string]any) {
+				m.FormerKeys = former(m.FormerKeys, props["agentPublicKeyCertificate"])
 				props["agentPublicKeyCertificate"], props["kubernetesVersion"] = public, facts.KubernetesVersion
 			}); err != nil {
 				return err
@@ -243,6 +244,8 @@ func (c *Controller) finish(ctx context.Context, rec store.Record, cause *arm.Er
 		delete(props, "status")
 		if cause != nil {
 			props["status"] = map[string]any{"provisioningError": arm.ErrorBody{Error: cause}}
+		} else {
+			m.FormerKeys = nil
 		}
 	})
 	if err != nil {

@@ -144,7 +144,20 @@ func TestLife(t *testing.T) {
 	e.Put(typestest.Managed, `{"location":"lab","tags":{"a":"b"}}`) // nothing to install
 	expect(t, e, "Succeeded", `"a":"b"`)
 	e.Put(typestest.Managed, typestest.ManagedBody(typestest.Kubeconfig("TOKEN2")))
+	var busy *arm.Error
+	if err := e.TryPut(typestest.Managed, `{"location":"lab"}`); !errors.As(err, &busy) || busy.Status != http.StatusConflict {
+		t.Errorf("a PUT while one is under way: %v", err)
+	}
 	e.Step(c, typestest.Managed)
+	if m, err := types.ManagedState(e.Record(typestest.Managed)); err != nil || len(m.FormerKeys) != 1 {
+		t.Errorf("former keys while the agent comes up: %q, %v", m.FormerKeys, err)
+	}
+	e.Advance(time.Second)
+	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{KubernetesVersion: "v1.36.3", TotalNodeCount: 2})
+	e.Step(c, typestest.Managed)
+	if m, err := types.ManagedState(e.Record(typestest.Managed)); err != nil || len(m.FormerKeys) != 0 {
+		t.Errorf("former keys when it has: %q, %v", m.FormerKeys, err)
+	}
 	if len(f.installed) != 2 || !strings.Contains(f.kubeconfigs[1], "TOKEN2") || string(f.installed[0].PrivateKeyPEM) == string(f.installed[1].PrivateKeyPEM) {
 		t.Errorf("new credentials were not used for a new agent")
 	}
@@ -182,9 +195,22 @@ func TestFaults(t *testing.T) {
 	}
 	put("TOKEN")
 	expect(t, e, "Failed", "Request to Kubernetes cluster unauthorized. kube.test:6443 does not know the user")
+	formers := func() []string {
+		t.Helper()
+		m, err := types.ManagedState(e.Record(typestest.Managed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.FormerKeys
+	}
 	f.inspect, f.install = nil, errors.New("no room")
 	put("TOKEN")
 	expect(t, e, "Failed", "Failed to connect to Kubernetes cluster: no room")
+	worked := e.Prop(typestest.Managed, "agentPublicKeyCertificate") // say
+	put("TOKEN")
+	if got := formers(); len(got) != 1 || got[0] != worked {
+		t.Errorf("after an installation that failed the former keys are %q, want %v", got, worked)
+	}
 	f.install = nil
 	e.Put(typestest.Managed, `{"location":"lab"}`) // without a kubeconfig: the one that is there, again
 	e.Step(c, typestest.Managed)
@@ -193,6 +219,9 @@ func TestFaults(t *testing.T) {
 	e.Advance(patience)
 	e.Step(c, typestest.Managed)
 	expect(t, e, "Failed", "does not run: ImagePullBackOff")
+	if got := formers(); len(got) != 2 || got[0] != worked {
+		t.Errorf("after an agent that did not come up the former keys are %q", got)
+	}
 	f.uid = "u2"
 	put("TOKEN")
 	expect(t, e, "Failed", "It reaches another cluster than the one that aks has been until now")
@@ -211,6 +240,19 @@ func TestFaults(t *testing.T) {
 	expect(t, e, "Failed", "could not be removed from kube.test:6443 within 15 minutes: away")
 	if err := e.TryDelete(typestest.Managed, true); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFormer(t *testing.T) {
+	var keys []string
+	for i := range 2 * maxFormer {
+		keys = former(keys, fmt.Sprint(i))
+	}
+	if len(keys) != maxFormer || keys[0] != "0" || keys[maxFormer-1] != fmt.Sprint(2*maxFormer-1) {
+		t.Errorf("kept %q", keys)
+	}
+	if got := former(nil, nil); len(got) != 0 {
+		t.Errorf("of a cluster that never had an agent: %q", got)
 	}
 }
 
