@@ -142,4 +142,5 @@ const guideFoot = `
 ` + "`k8s-extension update`" + ` merges settings into those there are and replaces protected settings as a whole; given without a value,
 ` + "`--configuration-protected-settings`" + ` takes all of them away. A node selector can be changed and added, not removed. Before a change that
 disturbs what is running, the command says what and asks; ` + "`--yes`" + ` answers, and without a terminal it is needed.
+` + "`enableTraining` and `enableInference`" + ` stay True while jobs go on, or online endpoints are there: switching them off is refused, naming those.
 `

@@ -83,7 +83,7 @@ var Table = []Setting{
 	{Name: "selinuxPolicy.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "selinuxPolicy.resources", Help: resourcesHelp},
 	{Name: "scoringFe.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "scoringFe.resources", Help: resourcesHelp},
 	{Name: "corsOrigins", From: Own, Kind: text, Chart: "corsOrigins", Help: "Web origins that may call endpoints from a browser, separated by commas, or *; none by default."},
-	{Name: "image.*", From: Own, Kind: image, Below: &word, Chart: "image", Help: "Another image for a part of the extension: image.agent, image.runtime and so on."},
+	{Name: "image.*", From: Own, Kind: image, Below: &word, Chart: "image", Help: "Another image for a part of the extension: image.agent, image.router, image.runtime and so on."},
 
 	// What the reference's pages on troubleshooting name.
 	{Name: "enable_https", From: Troubleshooting, Kind: boolean, Default: "True", Unused: "no part needs the cluster's signing certificate", Help: "TLS between the extension's parts."},

@@ -63,12 +63,16 @@ func (g *Gateway) apply(ctx context.Context, i item) error {
 func (g *Gateway) leave(ctx context.Context, i item) error {
 	g.mu.Lock()
 	was := g.where[i.id()]
-	g.where[i.id()] = i.namespace
 	g.mu.Unlock()
-	if i.kind.once || was == "" || was == i.namespace {
-		return nil
+	if !i.kind.once && was != "" && was != i.namespace {
+		if err := g.drop(ctx, i.kind, was, i.name); err != nil {
+			return err
+		}
 	}
-	return g.drop(ctx, i.kind, was, i.name)
+	g.mu.Lock()
+	g.where[i.id()] = i.namespace // not before: what could not be deleted is not forgotten
+	g.mu.Unlock()
+	return nil
 }
 
 // uid is the UID of a job's AmlJob if it was ever seen, or gone if it was and is not there any more. Others are made again.

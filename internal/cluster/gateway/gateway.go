@@ -226,7 +226,7 @@ func (g *Gateway) compare(k *kind, current []metav1.PartialObjectMetadata) {
 	}
 	for _, ref := range undesired(k, g.items, current) {
 		id := k.id(ref.name)
-		if _, wanted := g.items[id]; !wanted {
+		if _, wanted := g.items[id]; !wanted || !k.once { // what serves may have moved while nobody was here
 			g.where[id] = ref.namespace
 			g.queue.Add(id)
 			continue

@@ -145,10 +145,24 @@ func TestServing(t *testing.T) {
 		_, there := get("default")
 		return here == nil && apierrors.IsNotFound(there)
 	})
-	send(link.Event{Type: link.EventDelete, Key: link.PrefixDeployment + "digits/blue", Seq: 2})
+	moved, err := get("team")
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := moved.DeepCopy() // as it is left where it was when it moves while no gateway runs
+	former.ObjectMeta = metav1.ObjectMeta{Namespace: "default", Name: moved.Name, Labels: moved.Labels}
+	if err := c.Create(t.Context(), former); err != nil {
+		t.Fatal(err)
+	}
+	g.queue.Add("") // as after the first snapshot
+	eventually(t, "what was left in the former namespace goes", func() bool { _, err := get("default"); return apierrors.IsNotFound(err) })
+	if still, err := get("team"); err != nil || still.UID != moved.UID {
+		t.Errorf("in the new namespace: %v, %v", still.UID, err)
+	}
+	send(link.Event{Type: link.EventDelete, Key: link.PrefixDeployment + "digits/blue", Seq: 3})
 	eventually(t, "deletion", func() bool { _, err := get("team"); return apierrors.IsNotFound(err) })
 	send(link.Event{Type: link.EventReset})
-	send(link.Event{Type: link.EventBookmark, Seq: 3})
+	send(link.Event{Type: link.EventBookmark, Seq: 4})
 	eventually(t, "deletion by an empty snapshot", func() bool {
 		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "digits"}, &endpoint))
 	})

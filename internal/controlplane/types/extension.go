@@ -110,6 +110,9 @@ func admitExtension(ctx context.Context, d Deps, p *resource.Put) error {
 	if err := checkSettings(extensionsettings.Settings{Plain: settings, Protected: protected}, o); err != nil {
 		return err
 	}
+	if err := refuseStranding(ctx, p, o.Stored.Plain, settings); err != nil {
+		return err
+	}
 	e.ConfigurationSettings = anyMap(settings)
 	e.ConfigurationProtectedSettings = nil
 	delete(props, protectedSettings)

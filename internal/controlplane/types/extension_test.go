@@ -175,3 +175,40 @@ func TestExtensionStoredSettings(t *testing.T) {
 	}
 	refused(t, e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"older.setting":"x"}}}`), "properties.configurationSettings.older.setting", "is not a setting")
 }
+
+// TestExtensionInUse: a feature that is used is not switched off, and the refusal names what uses it.
+func TestExtensionInUse(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	off := func(setting string) error {
+		return e.TryPatch(typestest.Extension, `{"properties":{"configurationSettings":{"`+setting+`":"False"}}}`)
+	}
+	wants := func(err error, text string) {
+		t.Helper()
+		var ae *arm.Error
+		if !errors.As(err, &ae) || ae.Status != 409 || ae.Code != "ResourceInUse" || !strings.Contains(ae.Message, text) {
+			t.Errorf("error %v, want %q", err, text)
+		}
+	}
+	wants(off("enableInference"), "enableInference is set to False, but cluster edge has online endpoint digits of workspace lab; delete it first")
+	if err := e.TryDelete(typestest.Endpoint, true); err != nil {
+		t.Fatal(err)
+	}
+	job := typestest.Workspace + "/jobs/j"
+	e.Put(job, typestest.JobBody)
+	err := e.Store.Update(e.Ctx, func(tx store.Tx) error {
+		return tx.PutDesired(e.Ctx, strings.ToLower(typestest.Cluster), link.PrefixJob+"0123", []byte(`{"resource":"`+job+`"}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(off("enableTraining"), "cluster edge has job j of workspace lab; let it end")
+	e.Set(job, map[string]any{"status": "Completed"})
+	if err := off("enableTraining"); err != nil {
+		t.Error(err)
+	}
+	e.Set(typestest.Extension, map[string]any{"configurationSettings": map[string]any{"enableTraining": "True", "enableInference": "True", "allowInsecureConnections": "True"}})
+	if err := off("enableInference"); err != nil {
+		t.Error(err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/deployment"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/endpoint"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -244,5 +245,58 @@ func TestIdentity(t *testing.T) {
 	}
 	if d, is := told(strings.Replace(with, "SystemAssigned", "None", 1)); is != nil || d.Secret[v1alpha1.IdentityHeader] != "" {
 		t.Errorf("taken away: %+v", is)
+	}
+}
+
+// TestOrphan: what a cluster is told of and no record stands for is forgotten, as soon as the cluster speaks of it.
+func TestOrphan(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	c := deployment.New(e.Deps)
+	e.Put(typestest.Blue, typestest.BlueBody)
+	e.Step(c, typestest.Blue)
+	cluster := strings.ToLower(typestest.Cluster)
+	left, err := e.Store.Desired(e.Ctx, cluster, key, 0)
+	if err != nil || len(left) != 1 {
+		t.Fatalf("told %v, %v", left, err)
+	}
+	if err := e.TryDelete(typestest.Blue, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Store.Update(e.Ctx, func(tx store.Tx) error { return tx.PutDesired(e.Ctx, cluster, key, left[0].Value) }); err != nil {
+		t.Fatal(err)
+	}
+	e.Observe(key, link.ServingStatus{State: "Succeeded"})
+	e.Step(c, "observed:"+cluster+" "+key)
+	var d link.Deployment
+	if e.Desired(key, &d) {
+		t.Error("the cluster is told of what is not there")
+	}
+	if _, err := e.Store.Observed(e.Ctx, cluster, key); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("what the cluster said stays: %v", err)
+	}
+	e.Put(typestest.Blue, typestest.BlueBody)
+	e.Step(c, typestest.Blue)
+	e.Observe(key, link.ServingStatus{State: "Succeeded"})
+	e.Step(c, "observed:"+cluster+" "+key)
+	if !e.Desired(key, &d) {
+		t.Error("what is there was forgotten")
+	}
+}
+
+// TestKeys: whatever its kind, a cluster whose state or extension changes wakes what serves in it.
+func TestKeys(t *testing.T) {
+	c := deployment.New(typestest.New(t).Deps)
+	for name, ch := range map[string]store.Change{
+		"connected cluster": {Kind: "resource", Type: clusterstate.ClusterType, Key: "/c"},
+		"managed cluster":   {Kind: "resource", Type: clusterstate.ManagedType, Key: "/c"},
+		"extension":         {Kind: "resource", Type: clusterstate.ExtensionType, Key: clusterstate.ExtensionKey("/c", "e"), Deleted: true},
+	} {
+		if got := c.Keys(ch); len(got) != 1 || got[0] != "cluster:/c" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := c.Keys(store.Change{Kind: "resource", Type: clusterstate.ClusterType, Key: "/c", Deleted: true}); got != nil {
+		t.Errorf("of a cluster that is gone: %q", got)
 	}
 }

@@ -26,10 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/link"
 )
 
-const (
-	provider      = "/providers/" + clusterstate.ExtensionType + "/"
-	clusterPrefix = "cluster:"
-)
+const clusterPrefix = "cluster:"
 
 // Controller is the reconciler of extensions.
 type Controller struct{ d types.Deps }
@@ -46,7 +43,7 @@ func (c *Controller) Name() string { return "extension" }
 func (c *Controller) Keys(ch store.Change) []string {
 	switch {
 	case ch.Kind == "observed" && strings.HasPrefix(ch.Type, link.PrefixExtension):
-		return []string{ch.Key + provider + strings.TrimPrefix(ch.Type, link.PrefixExtension)}
+		return []string{clusterstate.ExtensionKey(ch.Key, strings.TrimPrefix(ch.Type, link.PrefixExtension))}
 	case ch.Deleted || ch.Kind != "resource":
 	case ch.Type == clusterstate.ExtensionType:
 		return []string{ch.Key}

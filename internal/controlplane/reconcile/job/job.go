@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/controlplane/desired"
@@ -30,7 +31,6 @@ import (
 const (
 	clusterPrefix  = "cluster:"  // + cluster: all its jobs
 	observedPrefix = "observed:" // + cluster + " " + job/<id>
-	extensions     = "/providers/" + clusterstate.ExtensionType + "/"
 )
 
 // Controller is the reconciler of jobs.
@@ -47,18 +47,13 @@ func (c *Controller) Name() string { return "job" }
 // Keys are jobs written, jobs of which a cluster spoke, and clusters whose state or extension changed.
 func (c *Controller) Keys(ch store.Change) []string {
 	switch {
-	case ch.Deleted && ch.Type != clusterstate.ExtensionType:
-	case ch.Kind == "observed" && strings.HasPrefix(ch.Type, link.PrefixJob):
+	case ch.Kind == "observed" && !ch.Deleted && strings.HasPrefix(ch.Type, link.PrefixJob):
 		return []string{observedPrefix + ch.Key + " " + ch.Type}
-	case ch.Kind != "resource":
-	case ch.Type == runstate.JobType:
+	case ch.Kind == "resource" && !ch.Deleted && ch.Type == runstate.JobType:
 		return []string{ch.Key}
-	case ch.Type == clusterstate.ClusterType:
-		return []string{clusterPrefix + ch.Key}
-	case ch.Type == clusterstate.ExtensionType:
-		if cluster, _, ok := strings.Cut(ch.Key, extensions); ok {
-			return []string{clusterPrefix + cluster}
-		}
+	}
+	if cluster, ok := clusterstate.Changed(ch); ok {
+		return []string{clusterPrefix + cluster}
 	}
 	return nil
 }
@@ -69,11 +64,12 @@ func (c *Controller) All(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	clusters, err := scan.Keys(ctx, c.d.Store, clusterstate.ClusterType)
-	if err != nil {
+	connected, err1 := scan.Keys(ctx, c.d.Store, clusterstate.ClusterType)
+	managed, err2 := scan.Keys(ctx, c.d.Store, clusterstate.ManagedType)
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	for _, cluster := range clusters {
+	for _, cluster := range slices.Concat(connected, managed) {
 		more, err := c.inMap(ctx, cluster)
 		if err != nil {
 			return nil, err

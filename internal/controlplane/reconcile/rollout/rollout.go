@@ -32,7 +32,6 @@ import (
 const (
 	clusterPrefix  = "cluster:"  // + cluster: all that serves in it
 	observedPrefix = "observed:" // + cluster + " " + key of its maps
-	extensions     = "/providers/" + clusterstate.ExtensionType + "/"
 )
 
 // Told is what a record's state says of its place in a cluster's maps.
@@ -70,15 +69,11 @@ func (c *Controller) Keys(ch store.Change) []string {
 	switch {
 	case ch.Kind == "observed" && !ch.Deleted && strings.HasPrefix(ch.Type, c.Prefix):
 		return []string{observedPrefix + ch.Key + " " + ch.Type}
-	case ch.Kind != "resource":
-	case ch.Type == c.Type && !ch.Deleted:
+	case ch.Kind == "resource" && ch.Type == c.Type && !ch.Deleted:
 		return []string{ch.Key}
-	case ch.Type == clusterstate.ClusterType:
-		return []string{clusterPrefix + ch.Key}
-	case ch.Type == clusterstate.ExtensionType:
-		if cluster, _, ok := strings.Cut(ch.Key, extensions); ok {
-			return []string{clusterPrefix + cluster}
-		}
+	}
+	if cluster, ok := clusterstate.Changed(ch); ok {
+		return []string{clusterPrefix + cluster}
 	}
 	return nil
 }
@@ -121,13 +116,30 @@ func (c *Controller) heard(ctx context.Context, cluster, key string) (reconcile.
 		if err := json.Unmarshal(e.Value, &v); err != nil {
 			return reconcile.Result{}, fmt.Errorf("decoding %s of %s: %w", key, cluster, err)
 		}
-		return c.one(ctx, strings.ToLower(v.Resource))
+		resource := strings.ToLower(v.Resource)
+		if _, err := c.d.Store.Get(ctx, resource); errors.Is(err, store.ErrNotFound) {
+			return reconcile.Result{}, c.forget(ctx, cluster, key, resource)
+		}
+		return c.one(ctx, resource)
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{}, c.d.Store.Update(ctx, func(tx store.Tx) error {
-		if _, err := desired.Find(ctx, tx, cluster, key); !errors.Is(err, store.ErrNotFound) {
+	return reconcile.Result{}, c.forget(ctx, cluster, key, "")
+}
+
+// forget takes out of a cluster's maps what stands for no record: a value that names one (resource) that is not there, and what the
+// cluster says of it, or of something that it was told of no more.
+func (c *Controller) forget(ctx context.Context, cluster, key, resource string) error {
+	return c.d.Store.Update(ctx, func(tx store.Tx) error {
+		_, err := desired.Find(ctx, tx, cluster, key)
+		if resource != "" && err == nil {
+			if _, err := tx.Get(ctx, resource); !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			err = tx.DeleteDesired(ctx, cluster, key)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) || err == nil && resource == "" {
 			return err
 		}
 		return tx.DeleteObserved(ctx, cluster, key)

@@ -248,6 +248,26 @@ func (f Facts) InstanceType(name string) (found string, names []string, known bo
 	return "", names, true
 }
 
+// extensions parts the Key of an extension.
+const extensions = "/providers/" + ExtensionType + "/"
+
+// ExtensionKey is the Key of a cluster's extension.
+func ExtensionKey(cluster, name string) string { return cluster + extensions + name }
+
+// Changed is the cluster whose own state, or whose extension, a change is of. A cluster that is deleted takes all along that is told of it.
+func Changed(ch store.Change) (cluster string, ok bool) {
+	switch {
+	case ch.Kind != "resource":
+		return "", false
+	case IsCluster(ch.Type):
+		return ch.Key, !ch.Deleted
+	case ch.Type != ExtensionType:
+		return "", false
+	}
+	cluster, _, ok = strings.Cut(ch.Key, extensions)
+	return cluster, ok
+}
+
 // IsCluster reports whether a full type, in any case, is one of clusters.
 func IsCluster(fullType string) bool {
 	return strings.EqualFold(fullType, ClusterType) || strings.EqualFold(fullType, ManagedType)
