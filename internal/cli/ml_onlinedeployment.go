@@ -219,7 +219,11 @@ func (a *app) runDeploymentUpdate(ctx context.Context, f deploymentFlags) error 
 	if vars := sub(body, "properties", "environmentVariables"); vars != nil && f.file != "" { // a file has them all, --set adds one
 		next["properties"].(map[string]any)["environmentVariables"] = vars
 	}
-	if scale := sub(body, "properties", "scaleSettings"); text(scale, "scaleType") != "" { // another type has other fields
+	scale, err := scaleOf(sub(old, "properties", "scaleSettings"), sub(body, "properties", "scaleSettings"), body["sku"] != nil)
+	if err != nil && f.file == "" { // a file may hold a number for when it has no scale settings
+		return err
+	}
+	if scale != nil {
 		next["properties"].(map[string]any)["scaleSettings"] = scale
 	}
 	res, err := p.put(ctx, p.path, apiML, next, f.noWait)

@@ -89,6 +89,24 @@ func deploymentProps(o *spec.OnlineDeployment) map[string]any {
 	return props
 }
 
+// scaleOf are a deployment's scale settings when some are given, or a number of instances is; nil: those that it has, with what is given
+// laid over them.
+func scaleOf(old, given map[string]any, counted bool) (map[string]any, error) {
+	scaled := text(old, "scaleType") == "TargetUtilization"
+	switch {
+	case text(given, "scaleType") != "": // another type has other fields
+		return given, nil
+	case len(given) > 0 && !scaled: // bounds, of what had a number
+		return withField(given, "scaleType", "TargetUtilization"), nil
+	case len(given) > 0 || !counted || !scaled:
+		return nil, nil
+	case old["minInstances"] == old["maxInstances"]: // it had a number all along
+		return map[string]any{"scaleType": "Default"}, nil
+	}
+	return nil, usagef("instance_count has no effect: the deployment scales by itself from %v to %v instances. Give scale_settings.type=default with it, or other scale_settings.min_instances and .max_instances",
+		old["minInstances"], old["maxInstances"])
+}
+
 func toAny(m map[string]string) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {

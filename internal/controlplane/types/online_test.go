@@ -390,3 +390,18 @@ func TestDeploymentLogs(t *testing.T) {
 		code(t, err, 400, "InvalidParameter", text)
 	}
 }
+
+// TestScaleByDefault: a number that is given holds, also one; without any, one pod scales by itself.
+func TestScaleByDefault(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	for sku, want := range map[string]string{`"sku":{"capacity":1},`: "Default", `"sku":{"name":"Default","capacity":3},`: "Default", `"sku":{"name":"Default"},`: "TargetUtilization", ``: "TargetUtilization"} {
+		e.Put(typestest.Blue, strings.Replace(typestest.BlueBody, `{"properties"`, `{`+sku+`"properties"`, 1))
+		if got := e.Prop(typestest.Blue, "scaleSettings", "scaleType"); got != want {
+			t.Errorf("with %q the type is %v, want %s", sku, got, want)
+		}
+		if err := e.TryDelete(typestest.Blue, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -49,6 +49,9 @@ func readSKU(body map[string]any) (*machinelearning.SKU, error) {
 	if sku.Tier == "" {
 		sku.Tier = "Standard"
 	}
+	if sku.Capacity == nil {
+		return sku, nil
+	}
 	return sku, count("sku.capacity", &sku.Capacity, 1, 1, maxServing)
 }
 
@@ -105,10 +108,13 @@ func checkScale(o *machinelearning.OnlineDeploymentProperties, sku *machinelearn
 	s := o.ScaleSettings
 	if s == nil {
 		s = &machinelearning.OnlineScaleSettings{ScaleType: machinelearning.ScaleTargetUtilization}
-		if *sku.Capacity > 1 { // somebody asked for a number
+		if sku.Capacity != nil { // somebody asked for a number
 			s.ScaleType = machinelearning.ScaleDefault
 		}
 		o.ScaleSettings = s
+	}
+	if sku.Capacity == nil {
+		sku.Capacity = new(1)
 	}
 	var err error
 	if s.ScaleType, err = enum(at+"scaleType", s.ScaleType, machinelearning.ScaleDefault, machinelearning.ScaleTargetUtilization); err != nil {
