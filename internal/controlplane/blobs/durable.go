@@ -6,7 +6,9 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -93,24 +95,81 @@ func (w *writer) commit() error {
 	return err
 }
 
-// place gives what was written its name. Attributes come first: a reader meets those of the old content or of the new, and all of them.
+// place gives what was written its name, attributes first: a reader meets those of the old content or of the new, and all of them but for
+// sums. Those come last, when there is an old content: whoever stops in between leaves no sum of another content.
 func (w *writer) place(at string) error {
 	final := strings.TrimSuffix(at, w.staged)
-	if w.create {
-		if _, err := os.Lstat(final); err == nil {
-			return &fs.PathError{Op: "create", Path: w.key, Err: fs.ErrExist}
+	_, err := os.Lstat(final)
+	there := err == nil
+	switch {
+	case there && w.create:
+		return &fs.PathError{Op: "create", Path: w.key, Err: fs.ErrExist}
+	case w.create:
+		return w.placeNew(at, final)
+	case !there:
+		return w.f.renames([2]string{at + attrsSuffix, final + attrsSuffix}, [2]string{at, final})
+	}
+	bare := at + ".bare" + attrsSuffix
+	if err := w.f.writeBare(at+attrsSuffix, bare); err != nil {
+		return errors.Join(err, removed(os.Remove(bare)))
+	}
+	if err := w.f.renames([2]string{bare, final + attrsSuffix}, [2]string{at, final}, [2]string{at + attrsSuffix, final + attrsSuffix}); err != nil {
+		return errors.Join(err, removed(os.Remove(bare)))
+	}
+	return nil
+}
+
+// renames does one after the other, up to the first that fails.
+func (f *Front) renames(steps ...[2]string) error {
+	for _, step := range steps {
+		if err := f.rename(step[0], step[1]); err != nil {
+			return err
 		}
 	}
-	if err := os.Rename(at+attrsSuffix, final+attrsSuffix); err != nil {
+	return nil
+}
+
+// placeNew replaces nothing that another process makes meanwhile. Who links the attributes first goes on to the content; where they are
+// there without one, they are what somebody left who stopped in between, or somebody else's who is quicker or slower: then the content decides.
+func (w *writer) placeNew(at, final string) error {
+	err := w.f.link(at+attrsSuffix, final+attrsSuffix)
+	first := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if !w.create {
-		return os.Rename(at, final)
-	}
-	if err := os.Link(at, final); err != nil { // unlike a rename it replaces nothing that another process made meanwhile
+	if err := w.f.link(at, final); err != nil {
 		return err
 	}
-	return os.Remove(at)
+	if !first {
+		if err := w.f.rename(at+attrsSuffix, final+attrsSuffix); err != nil {
+			return err
+		}
+	}
+	return errors.Join(removed(os.Remove(at)), removed(os.Remove(at+attrsSuffix)))
+}
+
+// writeBare brings a copy of attributes to the disk that says nothing of what the content is.
+func (f *Front) writeBare(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	var attrs map[string]any // in fileblob's form
+	if err := json.Unmarshal(data, &attrs); err != nil {
+		return fmt.Errorf("decoding attributes: %w", err)
+	}
+	delete(attrs, "md5")
+	if meta, ok := attrs["user.metadata"].(map[string]any); ok {
+		delete(meta, metaMD5)
+		delete(meta, metaBlocks)
+	}
+	if data, err = json.Marshal(attrs); err != nil {
+		return fmt.Errorf("encoding attributes: %w", err)
+	}
+	if err := os.WriteFile(to, data, 0o600); err != nil {
+		return err
+	}
+	return f.sync(to)
 }
 
 // removed is no error where there was nothing to remove.

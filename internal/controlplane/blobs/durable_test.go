@@ -1,7 +1,9 @@
 package blobs
 
 import (
+	"crypto/md5"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 )
 
 // TestDurable: what is acknowledged is on the disk: the content before it has its name, then attributes and folders.
@@ -124,5 +127,91 @@ func TestAttributesAreReplacedWhole(t *testing.T) {
 	}
 	if err := f.write(t.Context(), "b!", nil, &blob.WriterOptions{IfNotExist: true}); err != nil {
 		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 4 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+}
+
+// TestStopsAnywhere: whoever stops between two steps of a commit leaves a blob whose sum is its content's or unknown, and which can be
+// written again.
+func TestStopsAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	bucket, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	f := New(Config{Bucket: bucket, PublicURL: "https://x", SASKey: []byte("k")})
+	stop := errors.New("power")
+	left := -1 // steps
+	counted := func(do func(from, to string) error) func(from, to string) error {
+		return func(from, to string) error {
+			if left == 0 {
+				return stop
+			}
+			left--
+			return do(from, to)
+		}
+	}
+	f.rename, f.link = counted(f.rename), counted(f.link)
+	consistent := func(key, when string) string {
+		t.Helper()
+		data, err := bucket.ReadAll(t.Context(), key)
+		if gcerrors.Code(err) == gcerrors.NotFound {
+			return ""
+		}
+		attrs, err2 := bucket.Attributes(t.Context(), key)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatalf("%s %s: %v", key, when, err)
+		}
+		if sum := md5.Sum(data); len(attrs.MD5) > 0 && string(attrs.MD5) != string(sum[:]) {
+			t.Errorf("%s %s holds %q with another content's sum", key, when, data)
+		}
+		return string(data)
+	}
+	write := func(key, data string, steps int, create bool) error {
+		left = steps
+		defer func() { left = -1 }()
+		return f.write(t.Context(), key, []byte(data), &blob.WriterOptions{ContentType: "text/" + data, IfNotExist: create})
+	}
+	if err := write("a!", "old", -1, false); err != nil {
+		t.Fatal(err)
+	}
+	for steps := 0; ; steps++ {
+		when := fmt.Sprintf("after %d steps", steps)
+		err := write("a!", "newer", steps, false)
+		if got := consistent("a!", when); got != "old" && got != "newer" {
+			t.Errorf("a! %s holds %q", when, got)
+		}
+		if err == nil {
+			if attrs, err := bucket.Attributes(t.Context(), "a!"); err != nil || len(attrs.MD5) == 0 || attrs.ContentType != "text/newer" {
+				t.Errorf("when all went well: %+v, %v", attrs, err)
+			}
+			break
+		}
+		if !errors.Is(err, stop) || steps > 10 {
+			t.Fatal(err)
+		}
+		if err := write("a!", "old", -1, false); err != nil || consistent("a!", when+" and written again") != "old" {
+			t.Fatal(err)
+		}
+	}
+	for steps := 0; ; steps++ {
+		key, when := fmt.Sprintf("c%d!", steps), fmt.Sprintf("made with %d steps", steps)
+		err := write(key, "first", steps, true)
+		consistent(key, when)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, stop) || steps > 10 {
+			t.Fatal(err)
+		}
+		if err := write(key, "second", -1, true); err != nil && !taken(err) {
+			t.Errorf("%s, then again: %v", when, err)
+		}
+		if got := consistent(key, when+" and again"); got != "second" && got != "first" {
+			t.Errorf("%s, then again it holds %q", when, got)
+		}
 	}
 }

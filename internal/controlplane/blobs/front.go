@@ -51,6 +51,8 @@ type Front struct {
 	tails  tailCache
 	dirs   dirCache
 	sync   func(name string) error // brings a file or folder to the disk
+	// rename and link give a file its name.
+	rename, link func(from, to string) error
 }
 
 // New makes a Front.
@@ -62,7 +64,7 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{cfg: cfg, sync: syncPath, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	f := &Front{cfg: cfg, sync: syncPath, rename: os.Rename, link: os.Link, https: strings.HasPrefix(cfg.PublicURL, "https://")}
 	if cfg.Bucket != nil {
 		var info os.FileInfo
 		f.folder = cfg.Bucket.As(&info)
