@@ -19,6 +19,8 @@ type Config struct {
 	HTTPAddr, HTTPSAddr string
 	// InternalAddr answers the cluster's own parts.
 	InternalAddr string
+	// internal, in tests, listens on InternalAddr already.
+	internal net.Listener
 	// Self is the router's own internal address as others know it, and Namespace that of its Service; without Self it is alone.
 	Self, Namespace string
 	// TLSDir has cert.pem and key.pem.

@@ -21,17 +21,17 @@ func startReplicas(t *testing.T, n int, pods ...string) []*running {
 	t.Helper()
 	var all []*running
 	var addrs []string
+	var open []net.Listener
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		addrs = append(addrs, l.Addr().String())
-		l.Close()
+		open, addrs = append(open, l), append(addrs, l.Addr().String())
 	}
 	objects := routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.MaxConcurrentPerInstance = 1 }, pods...)
-	for _, addr := range addrs {
-		r := start(t, objects, func(c *Config) { c.InternalAddr, c.Self = addr, addr })
+	for i, addr := range addrs {
+		r := start(t, objects, func(c *Config) { c.internal, c.Self = open[i], addr })
 		all = append(all, r)
 	}
 	for _, r := range all {

@@ -91,9 +91,11 @@ func (r *Router) listen() error {
 	r.internal = &http.Server{Handler: r.inside(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 10000}}
 	r.internal.Protocols.SetHTTP1(true)
 	r.internal.Protocols.SetUnencryptedHTTP2(true)
-	listener, err := net.Listen("tcp", r.cfg.InternalAddr)
-	if err != nil {
-		return fmt.Errorf("listening on %s: %w", r.cfg.InternalAddr, err)
+	listener := r.cfg.internal
+	if listener == nil {
+		if listener, err = net.Listen("tcp", r.cfg.InternalAddr); err != nil {
+			return fmt.Errorf("listening on %s: %w", r.cfg.InternalAddr, err)
+		}
 	}
 	r.Internal, r.listeners = listener.Addr().String(), append(r.listeners, listener)
 	return nil

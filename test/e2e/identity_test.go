@@ -13,14 +13,16 @@ import (
 )
 
 // reachesOut asks again and again what a GET of the job's own group is answered, with a token that Azure's library got by default, until
-// the answer begins as it should.
+// the answer begins as it should, and gives up after many times.
 const reachesOut = `#!/bin/sh
+left=300
+again() { left=$((left-1)); [ $left -gt 0 ] || { echo "gave up: $(tr '\n' ' ' < answer)"; exit 1; }; sleep 1; }
 export GET_URL="$AZUREML_SERVICE_ENDPOINT/subscriptions/$AZUREML_ARM_SUBSCRIPTION/resourceGroups/$AZUREML_ARM_RESOURCEGROUP?api-version=2021-04-01"
 for want in 403 200 401; do
-  until ./azuretoken https://management.azure.com/.default > answer 2>&1 && grep -q "^$want" answer; do sleep 1; done
+  until ./azuretoken https://management.azure.com/.default > answer 2>&1 && grep -q "^$want" answer; do again; done
   echo "answered: $(tr '\n' ' ' < answer)"
 done
-until ! ./azuretoken https://ml.azure.com/.default > answer 2>&1; do sleep 1; done
+until ! ./azuretoken https://ml.azure.com/.default > answer 2>&1; do again; done
 echo "asked anew: $(tr '\n' ' ' < answer)"
 python3 knock.py
 `

@@ -10,7 +10,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // CacheOptions keeps only objects of deployments, and the addresses of the routers, in the manager's cache.
@@ -205,14 +205,7 @@ func ownedBy(old, o client.Object) bool {
 }
 
 func (r *reconciler) writeStatus(ctx context.Context, od *v1alpha1.OnlineDeployment, d decision) error {
-	if equality.Semantic.DeepEqual(od.Status, d.status) {
-		return nil
-	}
 	out := od.DeepCopy()
 	out.Status = d.status
-	err := r.client.Status().Patch(ctx, out, client.MergeFromWithOptions(od, client.MergeFromWithOptimisticLock{}))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("writing status of OnlineDeployment %s/%s: %w", od.Namespace, od.Name, err)
-	}
-	return nil
+	return workload.WriteStatus(ctx, r.client, od, out)
 }

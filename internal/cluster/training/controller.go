@@ -7,7 +7,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +23,7 @@ import (
 	jobset "sigs.k8s.io/jobset/api/jobset/v1alpha2"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/cluster/workload"
 )
 
 // AddToScheme registers the kinds the operator reads and writes, besides Kubernetes' own.
@@ -178,14 +178,7 @@ func (r *reconciler) create(ctx context.Context, w world, d *decision) error {
 }
 
 func (r *reconciler) writeStatus(ctx context.Context, job *v1alpha1.AmlJob, d decision) error {
-	if equality.Semantic.DeepEqual(job.Status, d.status) {
-		return nil
-	}
 	out := job.DeepCopy()
 	out.Status = d.status
-	err := r.client.Status().Patch(ctx, out, client.MergeFromWithOptions(job, client.MergeFromWithOptimisticLock{}))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("writing status of AmlJob %s/%s: %w", job.Namespace, job.Name, err)
-	}
-	return nil
+	return workload.WriteStatus(ctx, r.client, job, out)
 }
