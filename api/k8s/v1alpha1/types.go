@@ -123,7 +123,7 @@ type InstanceTypeList struct {
 	Items           []InstanceType `json:"items"`
 }
 
-// InstanceTypeSpec follows the reference (nodeSelector, resources) and adds tolerations.
+// InstanceTypeSpec follows the reference (nodeSelector, resources) and adds tolerations and runtimeClassName.
 //
 // The rules are the reference's: requests and limits of both cpu and memory are required and positive, a request is not
 // above its limit, and devices (any other resource) are whole numbers that appear in limits only.
@@ -134,6 +134,11 @@ type InstanceTypeSpec struct {
 	//
 	// +listType=atomic
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// RuntimeClassName is the RuntimeClass of the pods, such as nvidia where that is not the nodes' default runtime.
+	//
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
 	// Resources of each pod.
 	//
 	// +kubebuilder:validation:XValidation:rule="has(self.requests) && 'cpu' in self.requests && 'memory' in self.requests",message="requests.cpu and requests.memory are both required, as in requests: {cpu: 700m, memory: 1500Mi}"

@@ -69,6 +69,7 @@ func (w world) renderPod(cfg Config) (corev1.PodTemplateSpec, error) {
 		EnableServiceLinks:            &no,
 		TerminationGracePeriodSeconds: &grace,
 		NodeSelector:                  w.itype.Spec.NodeSelector,
+		RuntimeClassName:              w.itype.RuntimeClass(),
 		Tolerations:                   append(w.itype.Tolerations(od.Labels), lostTolerations()...),
 		ImagePullSecrets:              w.pullSecrets,
 		SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},

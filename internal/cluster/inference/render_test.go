@@ -34,6 +34,9 @@ func TestRenderGolden(t *testing.T) {
 			cfg := testConfig(t)
 			tt.cfg(&cfg)
 			w := world{now: t0, od: tt.od, itype: defaultType(), pullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}}
+			if name == "custom" {
+				w.itype.Spec.RuntimeClassName = "nvidia"
+			}
 			d := decide(w, cfg)
 			if d.deployment == nil {
 				t.Fatalf("decision %+v", d)

@@ -44,6 +44,7 @@ func renderPod(job *v1alpha1.AmlJob, it workload.InstanceType, around surroundin
 			EnableServiceLinks:            &no,
 			TerminationGracePeriodSeconds: &grace,
 			NodeSelector:                  it.Spec.NodeSelector,
+			RuntimeClassName:              it.RuntimeClass(),
 			Tolerations:                   tolerations(job, it, cfg.NodeLostAfter),
 			ImagePullSecrets:              around.pullSecrets,
 			SecurityContext:               &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},

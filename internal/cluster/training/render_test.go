@@ -62,6 +62,7 @@ func TestRenderGolden(t *testing.T) {
 		}), func() *workload.InstanceType {
 			it := gpuType()
 			it.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
+			it.Spec.RuntimeClassName = "nvidia"
 			return it
 		}(), surroundings{mounts: []mount{{"data", "/mnt/data", false}, {"base", "/mnt/base", true}}, pullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}}},
 	}

@@ -33,6 +33,14 @@ func PullSecrets(ctx context.Context, from client.Reader, namespace, extension s
 	return out, nil
 }
 
+// RuntimeClass is that of the type's pods; nil: the nodes' default runtime.
+func (it InstanceType) RuntimeClass() *string {
+	if it.Spec.RuntimeClassName == "" {
+		return nil
+	}
+	return &it.Spec.RuntimeClassName
+}
+
 // Tolerations are the instance type's and those of the reference's fixed taints; labels say whose the pod is.
 func (it InstanceType) Tolerations(labels map[string]string) []corev1.Toleration {
 	taints := map[string]string{"ml.azure.com/amlarc": "true", "ml.azure.com/amlarc-workload": "true"}
