@@ -86,8 +86,22 @@ spec:
 
 // BenchmarkIdle reports what the control plane and Fairlead's own components in the cluster hold and use when nothing runs, over a
 // minute: resident memory of the server; of the components the proportional set size, in which the program text that they share
-// counts once, and processor time in millicores.
+// counts once, and processor time in millicores. First with what training needs, then with inference besides.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("training", idle)
+	if _, err := cli(extensionCommand("update", "--config", "enableInference=True", "allowInsecureConnections=True", "inferenceRouterServiceType=nodePort", "--yes")...); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("training+inference", idle)
+}
+
+// BenchmarkInstall reports how long `k8s-extension create` took when the suite began, with images on the node: it returns when all pods run.
+func BenchmarkInstall(b *testing.B) {
+	b.ReportMetric(installTook.Seconds(), "s")
+	b.ReportMetric(0, "ns/op")
+}
+
+func idle(b *testing.B) {
 	<-time.After(20 * time.Second) // what starting left behind is given back
 	before, began := components(b), time.Now()
 	for range b.N {

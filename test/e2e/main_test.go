@@ -88,6 +88,9 @@ var (
 	managed   = way{"aks", "create", "managedClusters"}
 )
 
+// installTook is how long the extension's last installation by attach took.
+var installTook time.Duration
+
 // attach brings a cluster and makes it a compute target of a workspace, by the given command line.
 func attach(cli func(...string) (string, error), kubeconfig string, by way) error {
 	for _, step := range [][]string{
@@ -108,8 +111,12 @@ func attach(cli func(...string) (string, error), kubeconfig string, by way) erro
 				step[i] = strings.TrimSpace(id)
 			}
 		}
+		began := time.Now()
 		if _, err := cli(step...); err != nil {
 			return err
+		}
+		if step[0] == "k8s-extension" {
+			installTook = time.Since(began)
 		}
 	}
 	return nil
