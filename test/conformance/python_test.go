@@ -20,3 +20,9 @@ func TestAzureCLI(t *testing.T) {
 	l.withAda(t)
 	runSteps(t, "azure-cli", script(t, l, py, abs(t, "python/az.py")))
 }
+
+func TestMLflow(t *testing.T) {
+	py := python(t, "mlflow", abs(t, "python/mlflow.requirements.txt"))
+	l := newLab(t).withWorkspace(t, "mlflow-lab").withWorkspace(t, "same-lab")
+	runSteps(t, "mlflow", script(t, l, py, abs(t, "python/mlflow_client.py")))
+}

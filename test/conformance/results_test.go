@@ -97,7 +97,7 @@ func writeFile(t *testing.T, name, text string) {
 const onCluster = ", on a cluster"
 
 // columns is the order of clients in the table.
-var columns = []string{"azure-mgmt (Python)", "azure-ai-ml (Python)", "@azure (JavaScript)", "azure-sdk-for-go", "azure-cli"}
+var columns = []string{"azure-mgmt (Python)", "azure-ai-ml (Python)", "@azure (JavaScript)", "azure-sdk-for-go", "azure-cli", "mlflow"}
 
 // column is the client of a run.
 func column(run string) string { return strings.TrimSuffix(run, onCluster) }
