@@ -57,7 +57,7 @@ func (r *Request) heed(f *Field) (ordinary bool) {
 		return !is("Te")
 	case len("Host"):
 		if is("Host") {
-			ordinary = r.Host == "" && all(f.Value, inHost)
+			ordinary = r.Host == "" && f.Value != "" && all(f.Value, inHost)
 			r.Host = f.Value
 			return ordinary
 		}

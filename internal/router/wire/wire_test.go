@@ -20,6 +20,7 @@ func TestRequest(t *testing.T) {
 		"GET / HTTP/1.1\r\n\r\n":                                                          false,
 		"GET / HTTP/1.1\nHost: x\r\n\r\n":                                                 false,
 		"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n":                                    false,
+		"GET / HTTP/1.1\r\nHost:\r\nHost: x\r\n\r\n":                                      false,
 		"GET /%20 HTTP/1.1\r\nHost: x\r\n\r\n":                                            false,
 		"GET /? HTTP/1.1\r\nHost: x\r\n\r\n":                                              false,
 		"GET  / HTTP/1.1\r\nHost: x\r\n\r\n":                                              false,
