@@ -210,6 +210,33 @@ exec 3> $out/open; echo still open >&3`)
 	}
 }
 
+// TestANameIsUsedAgain: what is made under the name of a file that was just renamed stays, also when it is stored before the renamed one.
+func TestANameIsUsedAgain(t *testing.T) {
+	n := newNode(t)
+	p := newPod(t, n.publish("p1"), `set -e; cd ${{outputs.out}}; echo one > log; sync log; mv log log.1; echo two > log
+echo old > c; sync c; mv c d; echo new > c; sync c; rm d`)
+	p.blobs.Put("acct/data/set/x", "x")
+	stored := 0
+	p.blobs.SetFault(func(r *http.Request) blobtest.Fault {
+		switch {
+		case r.Method != http.MethodPut:
+		case strings.HasSuffix(r.URL.Path, "/log"):
+			stored++
+		case strings.HasSuffix(r.URL.Path, "/log.1") && stored < 2:
+			return blobtest.Fault{Status: http.StatusServiceUnavailable} // it is sent again, behind the new log
+		}
+		return blobtest.Fault{}
+	})
+	if r := p.run(); r.ExitCode != 0 {
+		t.Fatalf("result %+v, output %s", r, p.out)
+	}
+	for name, want := range map[string]string{"log": "two\n", "log.1": "one\n", "c": "new\n", "d": ""} {
+		if got, _ := p.blobs.Get("acct/data/result/" + name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestAMountOutlivesItsDriver(t *testing.T) {
 	n := newNode(t)
 	volume := n.publish("p1")

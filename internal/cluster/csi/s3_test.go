@@ -28,7 +28,7 @@ func TestAJobReadsAndWritesS3(t *testing.T) {
 		}})
 	n := newNode(t)
 	p := newPod(t, n.publish("p1"), `set -e; m=${{outputs.mounted}}
-grep -c ' fuse' /proc/mounts; find ${{inputs.mounted}} -type f | sed "s|.*/mounted/||" | sort; tail -c 3 ${{inputs.mounted}}/big; cat ${{inputs.copied}}/a/b ${{inputs.file}}
+grep ' fuse' /proc/mounts | grep -c " ${m%/outputs/mounted}/"; find ${{inputs.mounted}} -type f | sed "s|.*/mounted/||" | sort; tail -c 3 ${{inputs.mounted}}/big; cat ${{inputs.copied}}/a/b ${{inputs.file}}
 cat $m/kept; rm $m/gone; echo more >> $m/kept; cp ${{inputs.mounted}}/big $m/.tmp; mv $m/.tmp $m/big
 cd ${{inputs.changed}}; sed -i s/a/b/ word; rm old; mkdir -p new; echo n > new/n
 echo u > ${{outputs.uploaded}}/u; head -c 9000000 /dev/zero > ${{outputs.uploaded}}/parts; echo f > ${{outputs.file}}`)

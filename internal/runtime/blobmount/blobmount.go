@@ -65,7 +65,8 @@ type Mount struct {
 	later   sync.WaitGroup
 	stopped bool
 
-	names names
+	names     names
+	addresses addresses
 }
 
 const (
@@ -83,7 +84,7 @@ func Serve(ctx context.Context, dev *os.File, cfg Config) (*Mount, error) {
 	if cfg.Settle == 0 {
 		cfg.Settle = time.Second
 	}
-	m := &Mount{cfg: cfg, uploads: make(chan struct{}, parallelUploads), dirty: map[*file]bool{}}
+	m := &Mount{cfg: cfg, uploads: make(chan struct{}, parallelUploads), dirty: map[*file]bool{}, addresses: addresses{owner: map[string]*file{}, busy: map[string]chan struct{}{}}}
 	m.ctx, m.cancel = context.WithCancel(ctx)
 	fd, err := unix.FcntlInt(dev.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

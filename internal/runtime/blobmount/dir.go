@@ -71,7 +71,9 @@ func (d *dir) Mkdir(ctx context.Context, _ string, _ uint32, out *fuse.EntryOut)
 // Create implements NodeCreater.
 func (d *dir) Create(ctx context.Context, name string, _, _ uint32, out *fuse.EntryOut) (*gofs.Inode, gofs.FileHandle, uint32, syscall.Errno) {
 	f := &file{m: d.m, url: d.urlOf(name)}
+	d.m.addresses.take(f.url, f)
 	if err := f.truncate(ctx, 0); err != nil {
+		d.m.addresses.leave(f.url, f)
 		return nil, nil, 0, d.m.errno("creating "+name, err)
 	}
 	f.open()

@@ -111,7 +111,7 @@ func (f *file) store(ctx context.Context) error {
 			defer f.m.names.gone(url)
 		}
 		if former != "" {
-			if err := f.m.cfg.Blobs.Delete(ctx, former); err != nil {
+			if err := f.m.discard(ctx, former); err != nil {
 				return fmt.Errorf("deleting %s, which was renamed: %w", former, err)
 			}
 		}
@@ -152,6 +152,11 @@ func (u upload) send() error {
 		return u.ctx.Err()
 	}
 	defer func() { <-u.m.uploads }()
+	unlock, err := u.m.addresses.lock(u.ctx, u.url)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return u.m.cfg.Blobs.UploadIf(u.ctx, u.url, u.local, u.size, u.m.before)
 }
 
@@ -186,6 +191,8 @@ func (f *file) move(ctx context.Context, url string) error {
 	}
 	f.m.names.leave(f.url)
 	f.former = append(f.former, f.url)
+	f.m.addresses.leave(f.url, f)
+	f.m.addresses.take(url, f)
 	f.url = url
 	modified := f.modified
 	f.changed()
@@ -201,6 +208,7 @@ func (f *file) retire() {
 	if f.cancel != nil {
 		f.cancel()
 	}
+	f.m.addresses.leave(f.url, f)
 	f.mu.Unlock()
 	f.storing.Lock() // an upload that is under way has ended
 	defer f.storing.Unlock()
@@ -222,5 +230,5 @@ func (f *file) remove(ctx context.Context) error {
 		return err
 	}
 	defer f.m.names.gone(stored)
-	return f.m.cfg.Blobs.Delete(ctx, stored)
+	return f.m.discard(ctx, stored)
 }
