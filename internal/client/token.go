@@ -95,6 +95,8 @@ func (c *Client) AwaitDevice(ctx context.Context, tenant string, d DeviceCode, n
 		case ok && e.Code == "slow_down":
 			every += 5 * time.Second
 		case ok && e.Code == "authorization_pending":
+		case err != nil && !ok && ctx.Err() == nil: // the network; whoever signs in elsewhere does not know of it
+			every = min(2*every, time.Minute)
 		default:
 			return l, err
 		}

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/throttle"
+	"fairlead.dev/fairlead/internal/controlplane/users"
 )
 
 // serveAuthorize shows the sign-in page of a request that is in order.
@@ -61,22 +63,32 @@ func (s *SignIn) servePassword(w http.ResponseWriter, r *http.Request) {
 		s.showSignIn(w, r, q, http.StatusTooManyRequests, "Too many wrong passwords. Try again in "+retry.Round(time.Second).String()+".")
 		return
 	}
-	switch err := s.checks.Enter(r.Context()); {
+	u, ok, err := s.check(r.Context(), name, password)
+	switch {
 	case errors.Is(err, throttle.ErrFull):
+		s.guesses.GiveBack(key)
 		s.showSignIn(w, r, q, http.StatusServiceUnavailable, "Too many people sign in right now. Try again in a moment.")
 		return
-	case err != nil:
-		return // the browser has gone
-	}
-	u, ok := s.cfg.Users.Check(name, password)
-	s.checks.Leave()
-	if !ok {
+	case err != nil: // the browser has gone
+		s.guesses.GiveBack(key)
+		return
+	case !ok:
 		s.cfg.Log.WarnContext(r.Context(), "sign-in refused: wrong name or password", "name", clip(name), "from", throttle.Origin(r))
 		s.showSignIn(w, r, q, http.StatusUnauthorized, "Name or password is wrong.")
 		return
 	}
 	s.guesses.GiveBack(key)
 	s.finish(w, r, q, local(u))
+}
+
+// check looks a password up when it is its turn.
+func (s *SignIn) check(ctx context.Context, name, password string) (u users.User, ok bool, err error) {
+	if err := s.checks.Enter(ctx); err != nil {
+		return u, false, err
+	}
+	defer s.checks.Leave()
+	u, ok = s.cfg.Users.Check(name, password)
+	return u, ok, nil
 }
 
 // finish gives the client what it asked for: a code by way of the browser, or the device's approval.

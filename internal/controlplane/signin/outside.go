@@ -144,11 +144,7 @@ func (s *SignIn) serveReturn(w http.ResponseWriter, r *http.Request) {
 		s.away(w, r, err)
 		return
 	}
-	if t.Request.UserCode != "" { // a link alone must not sign a stranger's device in
-		s.askConfirm(w, r, t.Request, p)
-		return
-	}
-	s.finish(w, r, t.Request, p)
+	s.askConfirm(w, r, t.Request, p)
 }
 
 // vouch redeems the provider's code and says who signed in there.
@@ -213,7 +209,8 @@ func (o *Outside) profile(ctx context.Context, provider *oidc.Provider, id *oidc
 	return c, nil
 }
 
-// confirmation is what somebody is asked whom the provider has signed in, perhaps without a question.
+// confirmation is what somebody is asked whom the provider has signed in, perhaps without a question: a link alone must not have
+// a program act for who follows it.
 type confirmation struct {
 	Request request
 	Who     who
@@ -225,7 +222,11 @@ func (s *SignIn) askConfirm(w http.ResponseWriter, r *http.Request, q request, p
 		s.broken(r.Context(), w, err)
 		return
 	}
-	s.show(w, http.StatusOK, "confirm", page{Title: "Sign in on another device?", Client: q.clientName(), Device: shownCode(q.UserCode), Name: p.Name, Ticket: ticket, Action: s.base() + "/signin/confirm"})
+	title := "Sign in?"
+	if q.UserCode != "" {
+		title = "Sign in on another device?"
+	}
+	s.show(w, http.StatusOK, "confirm", page{Title: title, Client: q.clientName(), Device: shownCode(q.UserCode), Name: p.Name, Ticket: ticket, Action: s.base() + "/signin/confirm"})
 }
 
 // serveConfirm takes the answer.

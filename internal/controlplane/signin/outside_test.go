@@ -73,7 +73,11 @@ func TestOutsideProvider(t *testing.T) {
 	if !strings.Contains(page, "Sign in with Example") {
 		t.Errorf("the page has no button:\n%s", page)
 	}
-	res, body := f.browse(browser, f.outsideLink(page))
+	_, asked := f.browse(browser, f.outsideLink(page)) // a link alone signs nobody in
+	if !strings.Contains(asked, "You are Test User") {
+		t.Fatalf("not asked:\n%s", asked)
+	}
+	res, body := f.post("/signin/confirm", url.Values{"ticket": {ticketOf(t, asked)}})
 	to, err := res.Location()
 	if err != nil {
 		t.Fatalf("%s\n%s", res.Status, body)

@@ -2,6 +2,7 @@
 package throttle
 
 import (
+	"crypto/sha256"
 	"math"
 	"net/http"
 	"net/netip"
@@ -36,8 +37,15 @@ func New(now func() time.Time, burst, perSecond float64) *Limiter {
 	return &Limiter{now: now, burst: burst, perSecond: perSecond, buckets: map[string]*bucket{}}
 }
 
+// maxKey is the length of a key, in bytes, from which its hash stands for it: strangers choose names, which are kept.
+const maxKey = 200
+
 // get needs mu.
 func (l *Limiter) get(key string) *bucket {
+	if len(key) > maxKey {
+		sum := sha256.Sum256([]byte(key))
+		key = string(sum[:])
+	}
 	now := l.now()
 	b, ok := l.buckets[key]
 	if !ok {

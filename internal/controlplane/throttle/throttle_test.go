@@ -3,6 +3,7 @@ package throttle
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,6 +21,12 @@ func TestLimiterForgets(t *testing.T) {
 	l := Guesses(func() time.Time { return now })
 	for i := range maxBuckets + 10 {
 		l.Take(fmt.Sprint(i))
+	}
+	l.Take(strings.Repeat("x", 60_000))
+	for k := range l.buckets {
+		if len(k) > maxKey {
+			t.Errorf("a key of %d bytes is kept", len(k))
+		}
 	}
 	if len(l.buckets) > maxBuckets {
 		t.Errorf("%d keys remembered", len(l.buckets))

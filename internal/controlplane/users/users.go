@@ -92,7 +92,10 @@ func (u User) check() error {
 	if err != nil { // the hash is not repeated: a password may stand there by mistake
 		return fmt.Errorf("password of %s is not an argon2id hash; make one with 'fairlead server users add'", u.Name)
 	}
-	if p.Memory > maxMemory || p.Iterations > maxIterations || p.Parallelism > uint8(max(runtime.NumCPU(), 4)) {
+	if p.Iterations < 1 || p.Parallelism < 1 || p.SaltLength < 8 || p.KeyLength < 16 {
+		return fmt.Errorf("password of %s: a hash with t=%d, p=%d, %d bytes of salt and %d of key is none; make one with 'fairlead server users add'", u.Name, p.Iterations, p.Parallelism, p.SaltLength, p.KeyLength)
+	}
+	if p.Memory > maxMemory || p.Iterations > maxIterations || int(p.Parallelism) > max(runtime.NumCPU(), 4) {
 		return fmt.Errorf("password of %s: m=%d,t=%d,p=%d costs too much at every sign-in; at most m=%d,t=%d", u.Name, p.Memory, p.Iterations, p.Parallelism, maxMemory, maxIterations)
 	}
 	return nil

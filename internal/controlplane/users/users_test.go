@@ -16,6 +16,7 @@ func TestParse(t *testing.T) {
 		"empty":           {"", ""},
 		"no hash":         {"users:\n- {name: ada, password: hunter2hunter2}\n", "password of ada is not an argon2id hash"},
 		"expensive":       {"users:\n- {name: ada, password: '" + strings.Replace(cheap, "m=64", "m=4000000", 1) + "'}\n", "costs too much"},
+		"no work":         {"users:\n- {name: ada, password: '" + strings.Replace(cheap, "t=1", "t=0", 1) + "'}\n", "is none"},
 		"name":            {"users:\n- {name: 'a b', password: '" + cheap + "'}\n", `name "a b": want`},
 		"twice":           {"users:\n- {name: ada, password: '" + cheap + "'}\n- {name: ADA, password: '" + cheap + "'}\n", `users[1]: name "ADA" is there twice`},
 		"unknown field":   {"users:\n- {name: ada, passwd: x}\n", `unknown field "passwd"`},
