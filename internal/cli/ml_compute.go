@@ -115,7 +115,7 @@ func (a *app) runAttach(ctx context.Context, f computeAttachFlags) error {
 
 // identityBody reads the identity flags; identities given without a type mean UserAssigned.
 func (f computeAttachFlags) identityBody(c *spec.Compute) (map[string]any, error) {
-	typ, users := c.IdentityType, c.UserAssigned
+	typ, users := c.Identity.Type, c.Identity.UserAssigned
 	if f.users != "" {
 		users = strings.Split(f.users, ",")
 	}
@@ -132,15 +132,26 @@ func (f computeAttachFlags) identityBody(c *spec.Compute) (map[string]any, error
 		if len(users) > 0 {
 			return nil, usagef("argument --user-assigned-identities: belongs to --identity-type UserAssigned, not SystemAssigned")
 		}
-		return map[string]any{"type": "SystemAssigned"}, nil
+		return managedIdentity(spec.ManagedIdentity{Type: "SystemAssigned"}), nil
 	case "userassigned":
 		if len(users) == 0 || strings.TrimSpace(users[0]) == "" {
 			return nil, usagef("argument --user-assigned-identities: is required with --identity-type UserAssigned")
 		}
-		id := "/" + strings.TrimLeft(strings.TrimSpace(users[0]), "/")
-		return map[string]any{"type": "UserAssigned", "userAssignedIdentities": map[string]any{id: map[string]any{}}}, nil
+		return managedIdentity(spec.ManagedIdentity{Type: "UserAssigned", UserAssigned: users}), nil
 	}
 	return nil, usagef("argument --identity-type: invalid choice: %q (choose from SystemAssigned, UserAssigned)", typ)
+}
+
+// managedIdentity is the API's form of an identity, of which the first user-assigned one is used; nil where nothing is said of any.
+func managedIdentity(m spec.ManagedIdentity) map[string]any {
+	switch m.Type {
+	case "":
+		return nil
+	case "UserAssigned":
+		id := "/" + strings.TrimLeft(strings.TrimSpace(m.UserAssigned[0]), "/")
+		return map[string]any{"type": m.Type, "userAssignedIdentities": map[string]any{id: map[string]any{}}}
+	}
+	return map[string]any{"type": m.Type}
 }
 
 func (a *app) mlComputeUpdate() *cobra.Command {

@@ -79,7 +79,7 @@ func (a *app) endpointUpdate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.putEndpoint(cmd.Context(), f, name, func(old map[string]any) map[string]any { return overlay(old, body) }, false)
+			return a.putEndpoint(cmd.Context(), f, name, func(old map[string]any) map[string]any { return withIdentity(overlay(old, body), body) }, false)
 		},
 	})
 	a.addChild(c, &f.target, &f.name, "onlineEndpoints", "endpoint")
@@ -130,6 +130,9 @@ func (a *app) endpointBody(ctx context.Context, f *endpointFlags, all bool) (map
 	body := map[string]any{"properties": props}
 	if e.Tags != nil {
 		body["tags"] = e.Tags
+	}
+	if identity := managedIdentity(e.Identity); identity != nil {
+		body["identity"] = identity
 	}
 	if e.Compute == "" {
 		return body, e.Name, nil
@@ -182,6 +185,14 @@ func (a *app) putEndpoint(ctx context.Context, f endpointFlags, name string, edi
 	return a.print(endpointShape(res), endpointKind.columns...)
 }
 
+// withIdentity takes an identity from a body as a whole, where there is one: what is not in it any more is taken away.
+func withIdentity(out, body map[string]any) map[string]any {
+	if id, given := body["identity"]; given {
+		out["identity"] = id
+	}
+	return out
+}
+
 // overlay is a resource with the values of another over its own, to be written back.
 func overlay(old, over map[string]any) map[string]any {
 	out := map[string]any{}
@@ -203,6 +214,9 @@ func endpointShape(r map[string]any) map[string]any {
 	out["auth_mode"] = map[string]string{"Key": "key", "AMLToken": "aml_token"}[text(r, "properties", "authMode")]
 	if id := text(r, "properties", "compute"); id != "" {
 		out["compute"] = assetRef(id)
+	}
+	if id := sub(r, "identity"); len(id) > 0 {
+		out["identity"] = identityShape(id)
 	}
 	return out
 }

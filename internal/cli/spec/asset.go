@@ -2,7 +2,6 @@ package spec
 
 import (
 	"regexp"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -100,8 +99,7 @@ func (doc *Document) asset(types ...string) (*Asset, error) {
 type Compute struct {
 	Name, Type, Description, ResourceID, Namespace, Location string
 	Tags                                                     map[string]string
-	IdentityType                                             string
-	UserAssigned                                             []string
+	Identity                                                 ManagedIdentity
 }
 
 // Compute gives a document the meaning of a compute to attach.
@@ -110,32 +108,11 @@ func (doc *Document) Compute() (*Compute, error) {
 	d.object(doc.root, "", fields{
 		"$schema": text(new(string)), "name": text(&c.Name), "type": choice(&c.Type, "kubernetes"), "description": text(&c.Description),
 		"resource_id": text(&c.ResourceID), "namespace": text(&c.Namespace), "location": text(&c.Location), "tags": stringMap(&c.Tags),
-		"identity": object(func() fields {
-			return fields{
-				"type": choice(&c.IdentityType, "system_assigned", "user_assigned", "SystemAssigned", "UserAssigned"),
-				"user_assigned_identities": func(d *decoder, n *yaml.Node, path string) {
-					for _, v := range n.Content {
-						if v.Kind == yaml.ScalarNode {
-							c.UserAssigned = append(c.UserAssigned, v.Value)
-							continue
-						}
-						var id string
-						d.object(v, path, fields{"resource_id": text(&id)})
-						c.UserAssigned = append(c.UserAssigned, id)
-					}
-				},
-			}
-		}),
+		"identity": c.Identity.read("system_assigned", "user_assigned", "SystemAssigned", "UserAssigned"),
 	})
 	d.need(doc, "name", c.Name, "the compute's name (or --name)")
 	d.need(doc, "type", c.Type, "kubernetes (or --type kubernetes)")
 	d.need(doc, "resource_id", c.ResourceID, "the cluster's resource id (or --resource-id)")
-	switch strings.ReplaceAll(strings.ToLower(c.IdentityType), "_", "") {
-	case "systemassigned":
-		c.IdentityType = "SystemAssigned"
-	case "userassigned":
-		c.IdentityType = "UserAssigned"
-	}
 	return c, d.err()
 }
 

@@ -13,6 +13,7 @@ type OnlineEndpoint struct {
 	Tags                                 map[string]string
 	// Traffic and MirrorTraffic are nil when the file does not speak of them.
 	Traffic, MirrorTraffic map[string]int64
+	Identity               ManagedIdentity
 }
 
 // OnlineDeployment is a deployment of an online endpoint on Kubernetes. What is nil or empty is left to the control plane.
@@ -77,7 +78,7 @@ func (doc *Document) OnlineEndpoint(all bool) (*OnlineEndpoint, error) {
 		"auth_mode": choiceBut(&e.AuthMode, map[string]string{"aad_token": "the router in the cluster verifies keys and tokens by itself; give key or aml_token", "aadtoken": "give key or aml_token"},
 			"key", "aml_token", "amltoken"),
 		"compute": text(&e.Compute), "traffic": shares(&e.Traffic), "mirror_traffic": shares(&e.MirrorTraffic),
-		"identity": unsupported("identities of endpoints; pods of deployments have none"), "public_network_access": managedOnly, "type": choice(new(string), "kubernetes"),
+		"identity": e.Identity.ofEndpoint, "public_network_access": managedOnly, "type": choice(new(string), "kubernetes"),
 	})
 	if all {
 		d.need(doc, "name", e.Name, "the endpoint's name (or --name)")

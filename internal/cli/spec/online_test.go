@@ -54,7 +54,7 @@ func TestOnlineDeployment(t *testing.T) {
 }
 
 func TestOnlineEndpoint(t *testing.T) {
-	doc, err := Parse("e.yml", []byte("name: digits\ncompute: azureml:k8s\nauth_mode: Key\ntraffic: {blue: 90, green: 10}\nmirror_traffic: {green: 10}\ntags: {a: b}\n"))
+	doc, err := Parse("e.yml", []byte("name: digits\ncompute: azureml:k8s\nauth_mode: Key\ntraffic: {blue: 90, green: 10}\nmirror_traffic: {green: 10}\ntags: {a: b}\nidentity: {type: user_assigned, user_assigned_identities: [/a, {resource_id: /b}]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,8 @@ func TestOnlineEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &OnlineEndpoint{Name: "digits", AuthMode: "key", Compute: "azureml:k8s", Tags: map[string]string{"a": "b"}, Traffic: map[string]int64{"blue": 90, "green": 10}, MirrorTraffic: map[string]int64{"green": 10}}
+	want := &OnlineEndpoint{Name: "digits", AuthMode: "key", Compute: "azureml:k8s", Tags: map[string]string{"a": "b"}, Traffic: map[string]int64{"blue": 90, "green": 10}, MirrorTraffic: map[string]int64{"green": 10},
+		Identity: ManagedIdentity{Type: "UserAssigned", UserAssigned: []string{"/a", "/b"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -80,7 +81,10 @@ func TestOnline_BadInput(t *testing.T) {
 		"endpoint traffic word":     {endpoint + "traffic: all\n", `f.yml:3: traffic: must be a mapping of deployments to percentages, such as {blue: 90, green: 10}, not "all"`},
 		"endpoint traffic above":    {endpoint + "traffic: {blue: 200}\n", `f.yml:3: traffic.blue: 200 is out of range; must be 0 to 100`},
 		"endpoint public access":    {endpoint + "public_network_access: enabled\n", `f.yml:3: public_network_access: belongs to managed endpoints; leave it out: these run on Kubernetes`},
-		"endpoint identity":         {endpoint + "identity: {type: system_assigned}\n", `f.yml:3: identity: not supported yet: identities of endpoints; pods of deployments have none`},
+		"endpoint identity":         {endpoint + "identity: {type: managed}\n", `f.yml:3: identity.type: "managed" is not one of system_assigned, user_assigned, SystemAssigned, UserAssigned, none`},
+		"endpoint identity of none": {endpoint + "identity: {}\n", `f.yml:3: identity.type: is required; give system_assigned, user_assigned or none`},
+		"endpoint without user":     {endpoint + "identity: {type: user_assigned}\n", `f.yml:3: identity.user_assigned_identities: is required with user_assigned: a list of resource ids ('fairlead identity show --query id')`},
+		"endpoint with a user":      {endpoint + "identity: {type: none, user_assigned_identities: [/x]}\n", `f.yml:3: identity.user_assigned_identities: belongs to user_assigned, not None`},
 		"deployment empty":          {"", "f.yml: name: is required: the deployment's name (or --name)\nf.yml: endpoint_name: is required: the endpoint's name (or --endpoint-name)\nf.yml: environment: is required: azureml:<name>:<version> or image: <image>"},
 		"deployment managed":        {deployment + "type: managed\n", `f.yml:4: type: not supported yet: managed; deployments run on attached Kubernetes clusters; give kubernetes`},
 		"deployment unknown":        {deployment + "instances: 1\n", `f.yml:4: unknown key "instances"`},
