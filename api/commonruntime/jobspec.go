@@ -40,7 +40,10 @@ const (
 const LogPort = 13333
 
 // IdentityAddress is where a pod serves tokens of its managed identity, as the reference's does: GET http://127.0.0.1:12342/token.
-const IdentityAddress = "127.0.0.1:12342"
+const (
+	IdentityAddress = "127.0.0.1:12342"
+	IdentityPath    = "/token"
+)
 
 // Keys of the Secret <jobid>-runtoken-secrets.
 const (
@@ -117,6 +120,16 @@ type Identity struct {
 	// ResourceID is a user-assigned identity's; "" otherwise.
 	ResourceID string `json:"resourceId,omitempty"`
 	TokenURL   string `json:"tokenUrl"`
+}
+
+// Environ are the variables that lead Azure's libraries to the endpoint at an address, which gives tokens to who sends the secret: Azure
+// ML's, and App Service's. OBO_ENDPOINT is not among them: what it promises are tokens of the user.
+func (i Identity) Environ(address, secret string) map[string]string {
+	endpoint := "http://" + address + IdentityPath
+	return map[string]string{
+		"MSI_ENDPOINT": endpoint, "MSI_SECRET": secret, "DEFAULT_IDENTITY_CLIENT_ID": i.ClientID,
+		"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": secret,
+	}
 }
 
 // Input is one input. Type is literal, uri_file, uri_folder, mltable, custom_model or mlflow_model (jobInputType).

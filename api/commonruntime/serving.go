@@ -12,6 +12,14 @@ const (
 	ServerFile = "inference_server.py"
 	// StorageEnv is the environment variable with the Storage document.
 	StorageEnv = "FAIRLEAD_STORAGE"
+	// IdentityEnv is the environment variable with the IdentitySidecar document, IdentitySecretEnv that with what askers must send.
+	IdentityEnv       = "FAIRLEAD_IDENTITY"
+	IdentitySecretEnv = "IDENTITY_HEADER"
+	// IdentityDir has the files of the identity-sidecar: IdentityToken is the deployment's own token, IdentityProof that of the pod's service
+	// account by which the identity proxy knows it.
+	IdentityDir   = "/fairlead/identity"
+	IdentityToken = "token"
+	IdentityProof = "proof"
 	// ServingPort is where the scoring server answers.
 	ServingPort = 5001
 )
@@ -30,6 +38,14 @@ type Storage struct {
 	Cache string `json:"cache,omitempty"`
 	// Server asks for the scoring server in BinDir.
 	Server bool `json:"server,omitempty"`
+}
+
+// IdentitySidecar is what the identity-sidecar of a pod needs to give tokens of the deployment's managed identity, at IdentityAddress.
+type IdentitySidecar struct {
+	Identity Identity `json:"identity"`
+	// CA is the PEM that verifies the control plane (empty: public CAs), Proxy the URL of the identity proxy, which leads there.
+	CA    string `json:"ca,omitempty"`
+	Proxy string `json:"proxy"`
 }
 
 // Fetch brings a folder (URL ending in /) or a file into a folder of the pod. A model keeps the last name of its URL there; of code what is

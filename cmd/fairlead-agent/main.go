@@ -16,7 +16,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "fairlead-agent", Short: "A component of Fairlead in a cluster", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(append(linked(), agentCommand(), operatorCommand(), inferenceOperatorCommand(), logsCommand(), csiNodeCommand(), claimsCommand(), mountCommand(), hostDeviceCommand(), selinuxCommand())...)
+	root.AddCommand(append(linked(), agentCommand(), operatorCommand(), inferenceOperatorCommand(), identityControllerCommand(), identityProxyCommand(), logsCommand(), csiNodeCommand(), claimsCommand(), mountCommand(), hostDeviceCommand(), selinuxCommand())...)
 	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
 		os.Exit(1)

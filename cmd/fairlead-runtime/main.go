@@ -1,5 +1,6 @@
 // Command fairlead-runtime runs inside pods. A job's: `install <path>` copies it into the user's image, `run` does the job. An online
-// deployment's: `storage-initializer` fetches model and code, `serve` runs the scoring script.
+// deployment's: `storage-initializer` fetches model and code, `serve` runs the scoring script, `identity` gives
+// its processes tokens of their managed identity.
 package main
 
 import (
@@ -30,8 +31,12 @@ func main() {
 		os.Exit(runtime.InitializeStorage(ctx, cfg))
 	case len(os.Args) == 2 && os.Args[1] == "serve":
 		os.Exit(runtime.Serve(ctx, runtime.ServerFromEnvironment(os.Environ())))
+	case len(os.Args) == 2 && os.Args[1] == "identity":
+		cfg, err := runtime.IdentityFromEnvironment()
+		exitOn(err)
+		exitOn(runtime.GiveTokens(ctx, cfg))
 	default:
-		exitOn(fmt.Errorf("usage: fairlead-runtime install <path> | run | storage-initializer | serve"))
+		exitOn(fmt.Errorf("usage: fairlead-runtime install <path> | run | storage-initializer | serve | identity"))
 	}
 }
 

@@ -71,6 +71,8 @@ var Table = []Setting{
 	{Name: "csiBlobController.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "csiBlobController.resources", Help: resourcesHelp},
 	{Name: "amloperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "amloperator.resources", Help: resourcesHelp},
 	{Name: "inferenceOperator.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "inferenceOperator.resources", Help: resourcesHelp},
+	{Name: "identityController.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "identityController.resources", Help: resourcesHelp},
+	{Name: "identityProxy.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "identityProxy.resources", Help: resourcesHelp},
 	{Name: "frameworkcontroller.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "frameworkcontroller.resources", Help: resourcesHelp},
 	{Name: "metricsController.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "metricsController.resources", Help: resourcesHelp},
 	{Name: "kubeStateMetrics.resources.*", From: Own, Kind: quantity, Below: &resource, Chart: "kubeStateMetrics.resources", Help: resourcesHelp},

@@ -69,7 +69,8 @@ imagePullSecrets:
 {{- end }}
 
 {{- /* ServiceAccount and Deployment of a component of the agent's binary:
-       (dict "root" $ "name" "gateway" "command" "gateway" "link" true "inference" true (it asks whether there is) "args" (list …) "resources" …). */ -}}
+       (dict "root" $ "name" "gateway" "command" "gateway" "link" true "inference" true (it asks whether there is) "args" (list …) "resources" …).
+       One that others call: "port" (its number), and "replicas", which are there at all times. "address" gives of the link only where it leads. */ -}}
 {{- define "azureml.component" -}}
 {{- $root := .root -}}
 apiVersion: v1
@@ -87,8 +88,12 @@ metadata:
   namespace: {{ $root.Release.Namespace }}
   labels: {{- include "azureml.labels" . | nindent 4 }}
 spec:
-  replicas: 1
+  replicas: {{ .replicas | default 1 }}
+  {{- if .replicas }}
+  strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
+  {{- else }}
   strategy: {type: Recreate}
+  {{- end }}
   selector:
     matchLabels: {app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/instance: {{ $root.Release.Name }}}
   template:
@@ -98,6 +103,10 @@ spec:
       serviceAccountName: {{ .name }}
       terminationGracePeriodSeconds: 10
       {{- include "azureml.placement" $root | nindent 6 }}
+      {{- if .replicas }}
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/instance: {{ $root.Release.Name }}}}}
+      {{- end }}
       securityContext: {{- include "azureml.podSecurity" $root | nindent 8 }}
       containers:
       - name: {{ .name }}
@@ -121,6 +130,9 @@ spec:
         {{- end }}
         ports:
         - {name: health, containerPort: 8080}
+        {{- with .port }}
+        - {name: serve, containerPort: {{ . }}}
+        {{- end }}
         livenessProbe:
           httpGet: {path: /healthz, port: health}
           periodSeconds: 20
@@ -130,11 +142,11 @@ spec:
           periodSeconds: 2
         securityContext: {{- include "azureml.containerSecurity" $root | nindent 10 }}
         resources: {{- toYaml .resources | nindent 10 }}
-        {{- if .link }}
+        {{- if or .link .address }}
         volumeMounts:
         - {name: link, mountPath: /var/run/fairlead/link, readOnly: true}
       volumes:
-      - {name: link, secret: {secretName: {{ $root.Values.linkSecret }}}}
+      - {name: link, secret: {secretName: {{ $root.Values.linkSecret }}{{ if .address }}, items: [{key: endpoint, path: endpoint}]{{ end }}}}
         {{- end }}
 {{- end }}
 

@@ -127,9 +127,23 @@
 - {apiGroups: [""], resources: [services], verbs: [get, list, watch, create, patch]}
 - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch, create, patch]}
 - {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch]}
+- {apiGroups: [amlarc.azureml.com], resources: [identities], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [pods], verbs: [list, watch]}
 - {apiGroups: [""], resources: [events], verbs: [list]}
 - {apiGroups: [""], resources: [serviceaccounts], verbs: [get]}
+{{- end }}
+
+{{- define "azureml.identityControllerRules" -}}
+- {apiGroups: [amlarc.azureml.com], resources: [identities], verbs: [get, list, watch]}
+- {apiGroups: [amlarc.azureml.com], resources: [identities/status], verbs: [get, update, patch]}
+- {apiGroups: [amlarc.azureml.com], resources: [identities/finalizers], verbs: [update]}
+# What it makes is limited to accounts of deployments by an admission policy (amlarc-identity-controller.yaml).
+- {apiGroups: [""], resources: [serviceaccounts], verbs: [get, list, watch, create]}
+{{- end }}
+
+{{- define "azureml.identityProxyRules" -}}
+- {apiGroups: [amlarc.azureml.com], resources: [identities], verbs: [list, watch]}
+- {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
 {{- end }}
 
 {{- define "azureml.frameworkcontrollerRules" -}}

@@ -127,6 +127,7 @@ func TestManager(t *testing.T) {
 		}
 	})
 	t.Run("components of inference may do what they need and no more", func(t *testing.T) { testInferenceRights(t, kube) })
+	t.Run("identity-controller makes only accounts of deployments", func(t *testing.T) { testAccounts(t, h.config) })
 	t.Run("inference-operator writes only Deployments of online deployments", func(t *testing.T) { testDeployments(t, kube, h.config) })
 	t.Run("a revision left by a killed agent is recovered", func(t *testing.T) {
 		stop()

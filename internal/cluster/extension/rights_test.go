@@ -60,6 +60,19 @@ func testInferenceRights(t *testing.T, kube kubernetes.Interface) {
 		{operator, "create", "", "pods", false},
 		{operator, "get", "", "secrets", false},
 		{operator, "list", "discovery.k8s.io", "endpointslices", false}, // but in the extension's namespace
+		{operator, "delete", "amlarc.azureml.com", "identities", true},
+		{operator, "patch", "amlarc.azureml.com", "identities/status", false},
+		{operator, "create", "", "serviceaccounts", false},
+		{"amlarc-identity-controller", "create", "", "serviceaccounts", true},
+		{"amlarc-identity-controller", "patch", "", "serviceaccounts", false},
+		{"amlarc-identity-controller", "create", "", "serviceaccounts/token", false},
+		{"amlarc-identity-controller", "patch", "amlarc.azureml.com", "identities/status", true},
+		{"amlarc-identity-controller", "patch", "amlarc.azureml.com", "identities", false},
+		{"amlarc-identity-controller", "get", "", "secrets", false},
+		{"amlarc-identity-proxy", "watch", "amlarc.azureml.com", "identities", true},
+		{"amlarc-identity-proxy", "create", "authentication.k8s.io", "tokenreviews", true},
+		{"amlarc-identity-proxy", "get", "", "secrets", false},
+		{"amlarc-identity-proxy", "create", "", "serviceaccounts/token", false},
 	} {
 		mayDo(t, kube, c)
 	}
@@ -227,5 +240,32 @@ func testDeployments(t *testing.T, admin kubernetes.Interface, config *rest.Conf
 	}
 	if _, err := operator.Deployments("team").Create(t.Context(), deployment("digits-blue", own), metav1.CreateOptions{}); err != nil {
 		t.Errorf("its own Deployment: %v", err)
+	}
+}
+
+// testAccounts acts as amlarc-identity-controller's account, which may make service accounts: those of online deployments, without what
+// gives them a cloud's rights, and no others.
+func testAccounts(t *testing.T, config *rest.Config) {
+	config = rest.CopyConfig(config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:azureml:amlarc-identity-controller", Groups: []string{"system:authenticated", "system:serviceaccounts"}}
+	controller := kubernetes.NewForConfigOrDie(config).CoreV1()
+	own := map[string]string{v1alpha1.LabelDeployment: "digits-blue"}
+	create := func(namespace string, labels, annotations map[string]string) error {
+		_, err := controller.ServiceAccounts(namespace).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "digits-blue", Labels: labels, Annotations: annotations}},
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	const policy = "azureml-identity-controller"
+	awaitPolicy(t, policy, func() error { return create("team", nil, nil) })
+	for name, err := range map[string]error{
+		"in the extension's namespace": create("azureml", own, nil), "in the cluster's": create("kube-system", own, nil),
+		"with a cloud's role": create("team", own, map[string]string{"eks.amazonaws.com/role-arn": "x"}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), policy) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := create("team", own, nil); err != nil {
+		t.Errorf("its own: %v", err)
 	}
 }

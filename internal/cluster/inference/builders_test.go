@@ -81,6 +81,18 @@ func custom(od *v1alpha1.OnlineDeployment) {
 	od.Spec.LivenessProbe = &v1alpha1.Probe{InitialDelaySeconds: 7, PeriodSeconds: 6, TimeoutSeconds: 5, SuccessThreshold: 4, FailureThreshold: 3}
 }
 
+// speaks gives the pods a managed identity.
+func speaks(od *v1alpha1.OnlineDeployment) {
+	od.Spec.TokenSecret = "digits-blue" + v1alpha1.FetchSecretSuffix
+	od.Spec.EnvironmentVariables["MSI_ENDPOINT"] = "http://elsewhere.example"
+	od.Spec.Identity = &v1alpha1.ManagedIdentity{ClientID: "c1", PrincipalID: "p1", TokenURL: "https://fl.example/t/oauth2/v2.0/token"}
+}
+
+// ready is the Identity of od as amlarc-identity-controller leaves it.
+func ready(od *v1alpha1.OnlineDeployment) *v1alpha1.Identity {
+	return &v1alpha1.Identity{ObjectMeta: metav1.ObjectMeta{Name: od.Name, Namespace: od.Namespace}, Spec: *od.Spec.Identity, Status: v1alpha1.IdentityStatus{Ready: true}}
+}
+
 func defaultType() *workload.InstanceType {
 	return &workload.InstanceType{Name: v1alpha1.DefaultInstanceType, Spec: v1alpha1.ImplicitDefault()}
 }

@@ -55,6 +55,9 @@ func checkSpec(od *v1alpha1.OnlineDeployment) string {
 	if s.Code != nil && (s.Code.ScoringScript == "" || !filepath.IsLocal(s.Code.ScoringScript)) {
 		return fmt.Sprintf("code.scoringScript is %q; it must be the path of a script in the code's folder, such as score.py", s.Code.ScoringScript)
 	}
+	if s.Identity != nil && s.TokenSecret == "" {
+		return "identity is given without tokenSecret; it must name the Secret of the deployment's own token, which proves whose pods they are"
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.EnvironmentVariables)) {
 		if problems := validation.IsEnvVarName(name); len(problems) > 0 {
 			return fmt.Sprintf("environmentVariables has the name %q: %s", name, strings.Join(problems, "; "))

@@ -2,7 +2,8 @@
 // the load that the routers tell. Observing reads the cluster, deciding is a pure function, acting writes what it says and the status
 // once.
 //
-//	OnlineDeployment ─▶ Deployment, headless Service (its EndpointSlices lead the router), PodDisruptionBudget, NetworkPolicy
+//	OnlineDeployment ─▶ Deployment, headless Service (its EndpointSlices lead the router), PodDisruptionBudget, NetworkPolicy, and an
+//	Identity where the pods speak as one; they are made when amlarc-identity-controller says that it is ready
 //
 //	Creating │ Updating ─▶ Succeeded │ Failed; an update that fails leaves the pods of before serving
 //

@@ -63,7 +63,7 @@ func Add(mgr manager.Manager, cfg Config) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("onlinedeployment").
 		For(&v1alpha1.OnlineDeployment{}).
-		Owns(&appsv1.Deployment{}).Owns(&corev1.Service{}).Owns(&networkingv1.NetworkPolicy{}).Owns(&policyv1.PodDisruptionBudget{}).
+		Owns(&appsv1.Deployment{}).Owns(&corev1.Service{}).Owns(&networkingv1.NetworkPolicy{}).Owns(&policyv1.PodDisruptionBudget{}).Owns(&v1alpha1.Identity{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&v1alpha1.InstanceType{}, handler.EnqueueRequestsFromMapFunc(r.ofType)).
 		WatchesRawSource(source.Channel(r.scaler.changed, &handler.EnqueueRequestForObject{})).
@@ -138,6 +138,11 @@ func (r *reconciler) write(ctx context.Context, w world, d decision) error {
 			return err
 		}
 	}
+	if d.drop != nil {
+		if err := r.client.Delete(ctx, d.drop); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("deleting %T %s/%s: %w", d.drop, w.od.Namespace, w.od.Name, err)
+		}
+	}
 	if d.deployment != nil {
 		return r.put(ctx, d.deployment, []client.Object{&appsv1.Deployment{}})
 	}
@@ -188,6 +193,8 @@ func (r *reconciler) change(ctx context.Context, o, old client.Object) error {
 		n.Spec = o.(*networkingv1.NetworkPolicy).Spec
 	case *policyv1.PodDisruptionBudget:
 		n.Spec = o.(*policyv1.PodDisruptionBudget).Spec
+	case *v1alpha1.Identity:
+		n.Spec = o.(*v1alpha1.Identity).Spec
 	}
 	return r.client.Patch(ctx, next, client.MergeFrom(old))
 }

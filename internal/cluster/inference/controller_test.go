@@ -223,7 +223,7 @@ func TestController(t *testing.T) {
 			t.Errorf("pull secrets %v", got)
 		}
 		key := client.ObjectKey{Namespace: "ml", Name: "blue"}
-		for _, o := range besideKinds() {
+		for _, o := range renderBeside(aDeployment(), testConfig(t)) {
 			s.must(s.c.Get(t.Context(), key, o))
 			if refs := o.GetOwnerReferences(); len(refs) != 1 || refs[0].Kind != "OnlineDeployment" {
 				t.Errorf("%T is owned by %v", o, refs)
@@ -272,6 +272,7 @@ func TestController(t *testing.T) {
 		s.router.tell("auto", routerload.Load{Queued: 1})
 		s.deployment("auto", wants(2))
 	})
+	t.Run("speaks as an identity", func(t *testing.T) { testIdentity(&stage{t, s.c, s.router}) })
 	t.Run("leaves alone what is not its own", func(t *testing.T) {
 		s := &stage{t, s.c, s.router}
 		labels := map[string]string{"app": "database"}

@@ -39,6 +39,10 @@ type decision struct {
 	// deployment and beside are what is to be made or changed.
 	deployment *appsv1.Deployment
 	beside     []client.Object
+	// drop is what is to go.
+	drop client.Object
+	// awaits is what keeps pods of this spec from being made.
+	awaits problem
 	// scale sets only the number of pods.
 	scale *int32
 	// again asks to look again after so long, because time changes the answer; 0 is not to.
@@ -109,7 +113,13 @@ func (w world) change(d *decision, replicas int32, cfg Config) error {
 			d.beside = append(d.beside, want)
 		}
 	}
+	if id := w.identity(); id != nil && w.od.Spec.Identity == nil {
+		d.drop = id
+	}
 	if !w.current() {
+		if d.awaits = w.awaitsIdentity(); d.awaits.message != "" {
+			return nil
+		}
 		var err error
 		d.deployment, err = w.renderDeployment(replicas, cfg)
 		return err
@@ -129,7 +139,10 @@ func (w world) judge(d *decision) {
 		return
 	}
 	d.again = lookAgain
-	p := w.problem()
+	p := d.awaits
+	if p.message == "" {
+		p = w.problem()
+	}
 	s.Reason, s.Message = p.reason, p.message
 	switch {
 	case succeeded(w.od): // it worked: what ails it now is told, and mended by Kubernetes
@@ -151,7 +164,7 @@ func (w world) judge(d *decision) {
 
 // settled says that the pods that are wanted serve, and no others are left.
 func (w world) settled(d *decision) bool {
-	if d.deployment != nil || d.scale != nil || w.deployment == nil {
+	if d.deployment != nil || d.scale != nil || w.deployment == nil || d.awaits.message != "" {
 		return false
 	}
 	st, n := w.deployment.Status, *w.deployment.Spec.Replicas

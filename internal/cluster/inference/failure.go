@@ -54,7 +54,7 @@ func (w world) podProblem(p corev1.Pod) problem {
 // doing is how far a pod is in which nothing has failed.
 func doing(p corev1.Pod) string {
 	for _, cs := range p.Status.InitContainerStatuses {
-		if cs.State.Running != nil {
+		if cs.State.Running != nil && cs.Name == v1alpha1.FetchContainer {
 			return "is fetching model and code"
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 // besideKinds are the kinds of a deployment's objects besides its Deployment.
 func besideKinds() []client.Object {
-	return []client.Object{&corev1.Service{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{}}
+	return []client.Object{&corev1.Service{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{}, &v1alpha1.Identity{}}
 }
 
 // observe reads all that decide looks at; world.od is nil when there is nothing to decide.

@@ -82,6 +82,9 @@ func (w world) renderPod(cfg Config) (corev1.PodTemplateSpec, error) {
 	if err := w.addStorage(&spec, cfg); err != nil {
 		return corev1.PodTemplateSpec{}, err
 	}
+	if err := w.addIdentity(&spec, cfg); err != nil {
+		return corev1.PodTemplateSpec{}, err
+	}
 	labels := objectLabels(od)
 	maps.Copy(labels, map[string]string{
 		labelTemplate: template(od), "ml.azure.com/billing-category": "azureml-inference", "ml.azure.com/scrape-metrics": "true",
@@ -159,7 +162,7 @@ func probe(given *v1alpha1.Probe, otherwise v1alpha1.Probe, h corev1.ProbeHandle
 		TimeoutSeconds: p.TimeoutSeconds, SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold}
 }
 
-// renderEnv are the user's variables and the reference's; where model and code are nobody else says.
+// renderEnv are the user's variables and the reference's; where model, code and tokens of the managed identity are nobody else says.
 func renderEnv(od *v1alpha1.OnlineDeployment) []corev1.EnvVar {
 	env := map[string]string{}
 	if runsServer(od) {
@@ -172,31 +175,37 @@ func renderEnv(od *v1alpha1.OnlineDeployment) []corev1.EnvVar {
 	if od.Spec.Code != nil {
 		env["AML_APP_ROOT"], env["AZUREML_ENTRY_SCRIPT"] = commonruntime.CodeDir, od.Spec.Code.ScoringScript
 	}
-	out := make([]corev1.EnvVar, 0, len(env))
+	toIdentity := identityEnv(od)
+	out := make([]corev1.EnvVar, 0, len(env)+len(toIdentity))
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		out = append(out, corev1.EnvVar{Name: name, Value: env[name]})
+		if !slices.ContainsFunc(toIdentity, func(v corev1.EnvVar) bool { return v.Name == name }) {
+			out = append(out, corev1.EnvVar{Name: name, Value: env[name]})
+		}
 	}
-	return out
+	return append(out, toIdentity...)
+}
+
+// nobody is what our own containers run as.
+func (c Config) nobody() *corev1.SecurityContext {
+	yes, no, user := true, false, new(int64(65532))
+	if c.NamespaceUsers {
+		user = nil
+	}
+	return &corev1.SecurityContext{RunAsNonRoot: &yes, RunAsUser: user, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 }
 
 // addStorage adds the init container and the folders that it fills, if there is anything to fetch.
 func (w world) addStorage(spec *corev1.PodSpec, cfg Config) error {
 	od := w.od
 	doc := commonruntime.Storage{BlobBase: od.Spec.BlobBase, CA: od.Spec.CA + cfg.CustomCA, Server: runsServer(od)}
-	yes, no, nobody := true, false, new(int64(65532))
-	if cfg.NamespaceUsers {
-		nobody = nil
-	}
 	init := corev1.Container{
 		Name: v1alpha1.FetchContainer, Image: cfg.RuntimeImage, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:                  []string{cfg.RuntimePath, "storage-initializer"},
 		Resources:                w.resources, // the same as the server's, so that quotas count the pod once
 		TerminationMessagePath:   commonruntime.ReasonPath,
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext: &corev1.SecurityContext{
-			RunAsNonRoot: &yes, RunAsUser: nobody, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
-			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		},
+		SecurityContext:          cfg.nobody(),
 	}
 	share := func(name, at string, from corev1.VolumeSource) {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: from})

@@ -62,6 +62,9 @@ func objectMeta(od *v1alpha1.OnlineDeployment) metav1.ObjectMeta {
 // renderBeside are a deployment's objects besides its Deployment.
 func renderBeside(od *v1alpha1.OnlineDeployment, cfg Config) []client.Object {
 	objs := []client.Object{renderService(od), renderPolicy(od, cfg), renderBudget(od)}
+	if od.Spec.Identity != nil {
+		objs = append(objs, renderIdentity(od))
+	}
 	for _, o := range objs {
 		o.SetAnnotations(map[string]string{annotationSpec: digest(o)})
 	}

@@ -29,6 +29,7 @@ func TestRenderGolden(t *testing.T) {
 		"image-only": {aDeployment(custom, func(od *v1alpha1.OnlineDeployment) {
 			od.Spec.Model, od.Spec.LivenessProbe, od.Spec.Routes.LivenessPath = nil, nil, ""
 		}), func(*Config) {}},
+		"identity": {aDeployment(custom, speaks), func(c *Config) { c.CustomCA = "PROXYCA\n" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := testConfig(t)
@@ -36,6 +37,9 @@ func TestRenderGolden(t *testing.T) {
 			w := world{now: t0, od: tt.od, itype: defaultType(), pullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}}
 			if name == "custom" {
 				w.itype.Spec.RuntimeClassName = "nvidia"
+			}
+			if tt.od.Spec.Identity != nil {
+				w.beside = []client.Object{ready(tt.od)}
 			}
 			d := decide(w, cfg)
 			if d.deployment == nil {

@@ -8,6 +8,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -25,11 +26,13 @@ import (
 )
 
 // path is the one path that is served.
-const path = "/token"
+const path = commonruntime.IdentityPath
 
-// Config is what a server needs. All fields are required but Log and Now.
+// Config is what a server needs. All fields are required but Secret, Log and Now.
 type Config struct {
 	Identity commonruntime.Identity
+	// Secret is what those who ask must send; by default one of the server's own.
+	Secret string
 	// Assertion is the pod's own token; it is asked for each time, since it may be renewed.
 	Assertion func() (string, error)
 	// HTTP reaches the control plane.
@@ -41,11 +44,10 @@ type Config struct {
 // Server gives tokens to those who know its secret.
 type Server struct {
 	cfg    Config
-	secret string
 	tokens cache
 }
 
-// New makes a server with a secret of its own.
+// New makes a server.
 func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -58,17 +60,13 @@ func New(cfg Config) *Server {
 		direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		cfg.HTTP = &direct
 	}
-	return &Server{cfg: cfg, secret: rand.Text()}
+	cfg.Secret = cmp.Or(cfg.Secret, rand.Text())
+	return &Server{cfg: cfg}
 }
 
-// Environ are the variables that lead Azure's libraries to the server at an address. OBO_ENDPOINT is not among them: what it promises are
-// tokens of the user.
+// Environ are the variables that lead Azure's libraries to the server at an address.
 func (s *Server) Environ(address string) map[string]string {
-	endpoint := "http://" + address + path
-	return map[string]string{
-		"MSI_ENDPOINT": endpoint, "MSI_SECRET": s.secret, "DEFAULT_IDENTITY_CLIENT_ID": s.cfg.Identity.ClientID,
-		"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": s.secret,
-	}
+	return s.cfg.Identity.Environ(address, s.cfg.Secret)
 }
 
 // Serve answers on l until stop is called.
@@ -152,7 +150,7 @@ func (s *Server) asked(r *http.Request) (string, error) {
 func (s *Server) knows(h http.Header) bool {
 	for _, name := range []string{"secret", "X-IDENTITY-HEADER"} {
 		if v := h.Get(name); v != "" {
-			return loopback.Same(v, s.secret)
+			return loopback.Same(v, s.cfg.Secret)
 		}
 	}
 	return false

@@ -7,14 +7,6 @@ import (
 	"testing"
 )
 
-// askInPython does what azuretoken does.
-const askInPython = `
-import sys
-from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-scope, *client = sys.argv[1:]
-print((ManagedIdentityCredential(client_id=client[0]) if client else DefaultAzureCredential()).get_token(scope).token)
-`
-
 // TestAzureLibraryForPython: azure-identity's DefaultAzureCredential, unmodified. PYTHON is a Python that has it; scripts/test makes one.
 func TestAzureLibraryForPython(t *testing.T) {
 	python := os.Getenv("PYTHON")
@@ -23,6 +15,6 @@ func TestAzureLibraryForPython(t *testing.T) {
 	}
 	p := newPod(t)
 	for name, vars := range sources {
-		t.Run(name, func(t *testing.T) { p.library(t, vars, python, "-c", askInPython) })
+		t.Run(name, func(t *testing.T) { p.library(t, vars, python, "../../testing/azuretoken/azuretoken.py") })
 	}
 }

@@ -22,8 +22,8 @@ var Table = []Row{
 	{"Deployment", "aml-operator", true, false, "", ""},
 	{"Deployment", "{EXT}-kube-state-metrics", true, true, "", ""},
 	{"Deployment", "{EXT}-prometheus-operator", true, true, "installPromOp", ""},
-	{"Deployment", "amlarc-identity-controller", false, true, "", noIdentity},
-	{"Deployment", "amlarc-identity-proxy", false, true, "", noIdentity},
+	{"Deployment", "amlarc-identity-controller", false, true, "", ""},
+	{"Deployment", "amlarc-identity-proxy", false, true, "", ""},
 	{"Deployment", "azureml-fe", false, true, "", ""},
 	{"Deployment", "inference-operator-controller-manager", false, true, "", ""},
 	{"Deployment", "metrics-controller-manager", true, true, "", ""},
@@ -43,8 +43,6 @@ var Table = []Row{
 	{"DaemonSet", "{EXT}-dcgm-exporter", true, true, "installDcgmExporter", ""},
 	{"DaemonSet", "load-amlarc-selinux-policy", true, true, "openshift", ""},
 }
-
-const noIdentity = "model pods get no tokens of an identity yet; jobs get theirs from the runtime (docs/design/0005-identities.md)"
 
 // Of lists the workloads of an extension, as "Kind name" in order, by what its settings come to.
 func Of(extension string, settings map[string]string) []string {

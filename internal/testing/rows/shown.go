@@ -6,6 +6,8 @@ var Shown = map[string][]string{
 	"aml-operator":                          {"test/e2e TestFault_EachPartKilled", "internal/cluster/training TestController"},
 	"{EXT}-kube-state-metrics":              {"test/e2e TestMetrics_AreThereWhenThePodsAreGone"},
 	"{EXT}-prometheus-operator":             {"test/e2e TestMonitoring_OperatorMakesPrometheusAgain"},
+	"amlarc-identity-controller":            {"internal/cluster/identity TestPodsGetTokens", "test/e2e TestInference"},
+	"amlarc-identity-proxy":                 {"internal/cluster/identity TestPodsGetTokens", "test/e2e TestInference"},
 	"azureml-fe":                            {"internal/router TestProcessesDie", "test/e2e TestInference"},
 	"inference-operator-controller-manager": {"internal/cluster/inference TestController", "test/e2e TestInference"},
 	"metrics-controller-manager":            {"test/e2e TestMetrics_AreThereWhenThePodsAreGone", "internal/cluster/metrics TestCatchUp"},
