@@ -56,11 +56,7 @@ func TestIdentity_OfAComputeInAPod(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "src/reach.sh", reachesOut)
 	write(t, dir, "src/knock.py", knock)
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "src", "azuretoken"), "./internal/testing/azuretoken")
-	build.Dir, build.Env = w.repo, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	buildAzureToken(t, filepath.Join(dir, "src"))
 	write(t, dir, "job.yml", strings.Replace(header, "azureml:k8s", "azureml:ident", 1)+"code: src\ncommand: sh reach.sh\nidentity: {type: managed}\n")
 	must(t, ml("job", "create", "-f", filepath.Join(dir, "job.yml"), "--name", "ident")...)
 	log := background(t, ml("job", "stream", "-n", "ident")...)
@@ -88,5 +84,15 @@ func TestIdentity_OfAComputeInAPod(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(system, "artifacts/system_logs/fairlead_runtime.log"))
 	if err != nil || strings.Contains(string(text), "eyJ") || !strings.Contains(string(text), "no token of the managed identity given") {
 		t.Errorf("the runtime's log: %v\n%s", err, text)
+	}
+}
+
+// buildAzureToken puts the program with Azure's library into a folder, for any image.
+func buildAzureToken(t *testing.T, dir string) {
+	t.Helper()
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "azuretoken"), "./internal/testing/azuretoken")
+	build.Dir, build.Env = w.repo, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }

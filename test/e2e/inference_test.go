@@ -154,6 +154,7 @@ func TestInference(t *testing.T) {
 			return err
 		})
 	})
+	t.Run("a pod speaks as its endpoint's identity", testServingIdentity)
 	t.Run("nothing asked, no pod; asked again, one", func(t *testing.T) {
 		update(t, "scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
 			"request_settings.max_queue_wait_ms=120000")
