@@ -155,6 +155,22 @@ func TestClaims(t *testing.T) {
 	eventually(t, func() bool { got, _ := os.ReadFile(filepath.Join(first, "old")); return string(got) == "older" })
 	eventually(t, func() bool { got, _ := b.Get("acct/data/vol/new"); return got == "new" })
 
+	// A folder that somebody is in stays when it is emptied and the names are listed again.
+	in, err := os.Open(filepath.Join(first, "by"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := os.Remove(filepath.Join(first, "by/another")); err != nil {
+		t.Fatal(err)
+	}
+	b.Put("acct/data/vol/mark", "m")
+	eventually(t, func() bool { _, err := os.Stat(filepath.Join(second, "mark")); return err == nil })
+	if err := os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/late", in.Fd()), []byte("late"), 0o600); err != nil {
+		t.Error(err)
+	}
+	eventually(t, func() bool { got, _ := b.Get("acct/data/vol/by/late"); return got == "late" })
+
 	n.driver.Close() // a driver that starts anew knows who serves
 	n.start()
 	if _, err := n.claim("first", false); err != nil {

@@ -214,7 +214,8 @@ exec 3> $out/open; echo still open >&3`)
 func TestANameIsUsedAgain(t *testing.T) {
 	n := newNode(t)
 	p := newPod(t, n.publish("p1"), `set -e; cd ${{outputs.out}}; echo one > log; sync log; mv log log.1; echo two > log
-echo old > c; sync c; mv c d; echo new > c; sync c; rm d`)
+echo old > c; sync c; mv c d; echo new > c; sync c; rm d
+echo old > e; sync e; mv e f; exec 3> e; sync f; rm e`)
 	p.blobs.Put("acct/data/set/x", "x")
 	stored := 0
 	p.blobs.SetFault(func(r *http.Request) blobtest.Fault {
@@ -230,7 +231,7 @@ echo old > c; sync c; mv c d; echo new > c; sync c; rm d`)
 	if r := p.run(); r.ExitCode != 0 {
 		t.Fatalf("result %+v, output %s", r, p.out)
 	}
-	for name, want := range map[string]string{"log": "two\n", "log.1": "one\n", "c": "new\n", "d": ""} {
+	for name, want := range map[string]string{"log": "two\n", "log.1": "one\n", "c": "new\n", "d": "", "e": "", "f": "old\n"} {
 		if got, _ := p.blobs.Get("acct/data/result/" + name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}

@@ -130,11 +130,10 @@ func (n *Node) NodePublishVolume(_ context.Context, q *csi.NodePublishVolumeRequ
 	if err := n.mayServe(q.GetVolumeContext()); err != nil {
 		return nil, err
 	}
-	if n.volumes[dir] != nil {
-		return &csi.NodePublishVolumeResponse{}, nil
-	}
-	if err := errors.Join(makeVolume(dir), n.listen(dir)); err != nil {
-		return nil, status.Errorf(codes.Internal, "making volume %s: %v", dir, err)
+	if n.volumes[dir] == nil {
+		if err := errors.Join(makeVolume(dir), n.listen(dir)); err != nil {
+			return nil, status.Errorf(codes.Internal, "making volume %s: %v", dir, err)
+		}
 	}
 	if handle := q.GetVolumeContext()[mountbroker.ServesAttribute]; handle != "" {
 		if err := n.noteServer(handle, dir); err != nil {

@@ -56,6 +56,19 @@ func (a *addresses) lock(ctx context.Context, url string) (unlock func(), err er
 	}
 }
 
+// adopt makes what is stored at a file's address the file's, whose upload overwrites it; false when the file has left the address.
+func (f *file) adopt(url string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.retired || f.url != url {
+		return false
+	}
+	if f.stored == "" {
+		f.stored = url
+	}
+	return true
+}
+
 // discard deletes the blob of an address that a file has no more, unless it is another's by now.
 func (m *Mount) discard(ctx context.Context, url string) error {
 	unlock, err := m.addresses.lock(ctx, url)
@@ -66,7 +79,7 @@ func (m *Mount) discard(ctx context.Context, url string) error {
 	m.addresses.mu.Lock()
 	owner := m.addresses.owner[url]
 	m.addresses.mu.Unlock()
-	if owner != nil { // its own upload overwrites what is there
+	if owner != nil && owner.adopt(url) {
 		return nil
 	}
 	return m.cfg.Blobs.Delete(ctx, url)

@@ -3,6 +3,7 @@ package blobmount
 import (
 	"context"
 	"path"
+	"sync/atomic"
 	"syscall"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
@@ -16,8 +17,9 @@ import (
 type dir struct {
 	gofs.Inode
 	m *Mount
-	// made says that it was made through this mount, so that it is there while it is empty.
-	made bool
+	// made says that it was made through this mount, or that something in it was made, moved or deleted, so that it is there while it
+	// is empty: somebody may be in it.
+	made atomic.Bool
 }
 
 var (
@@ -65,11 +67,15 @@ func (d *dir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 // Mkdir implements NodeMkdirer.
 func (d *dir) Mkdir(ctx context.Context, _ string, _ uint32, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	out.Mode = fuse.S_IFDIR | d.m.mode()
-	return d.NewPersistentInode(ctx, &dir{m: d.m, made: true}, gofs.StableAttr{Mode: fuse.S_IFDIR}), 0
+	sub := &dir{m: d.m}
+	sub.made.Store(true)
+	d.made.Store(true)
+	return d.NewPersistentInode(ctx, sub, gofs.StableAttr{Mode: fuse.S_IFDIR}), 0
 }
 
 // Create implements NodeCreater.
 func (d *dir) Create(ctx context.Context, name string, _, _ uint32, out *fuse.EntryOut) (*gofs.Inode, gofs.FileHandle, uint32, syscall.Errno) {
+	d.made.Store(true)
 	f := &file{m: d.m, url: d.urlOf(name)}
 	d.m.addresses.take(f.url, f)
 	if err := f.truncate(ctx, 0); err != nil {
@@ -83,6 +89,7 @@ func (d *dir) Create(ctx context.Context, name string, _, _ uint32, out *fuse.En
 
 // Unlink implements NodeUnlinker.
 func (d *dir) Unlink(ctx context.Context, name string) syscall.Errno {
+	d.made.Store(true)
 	child := d.GetChild(name)
 	if child == nil {
 		return syscall.ENOENT
@@ -100,6 +107,7 @@ func (d *dir) Unlink(ctx context.Context, name string) syscall.Errno {
 
 // Rmdir implements NodeRmdirer.
 func (d *dir) Rmdir(_ context.Context, name string) syscall.Errno {
+	d.made.Store(true)
 	child := d.GetChild(name)
 	if child == nil {
 		return syscall.ENOENT
@@ -123,6 +131,8 @@ func (d *dir) Rename(ctx context.Context, name string, newParent gofs.InodeEmbed
 	case flags&unix.RENAME_EXCHANGE != 0:
 		return syscall.EINVAL
 	}
+	d.made.Store(true)
+	to.made.Store(true)
 	if old := to.GetChild(newName); old != nil {
 		if flags&unix.RENAME_NOREPLACE != 0 {
 			return syscall.EEXIST

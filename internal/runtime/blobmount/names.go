@@ -138,7 +138,7 @@ func (d *dir) merge(ctx context.Context, prefix string, files map[string]*blobcl
 	for name, child := range d.Children() {
 		path := prefix + name
 		if sub, ok := child.Operations().(*dir); ok {
-			if sub.merge(ctx, path+"/", files, began, left) && !sub.made {
+			if sub.merge(ctx, path+"/", files, began, left) && !sub.made.Load() {
 				d.forget(name, child)
 				continue
 			}
@@ -175,6 +175,9 @@ func (f *file) update(listed *blobclient.Blob, began time.Time, left func(string
 	defer f.mu.Unlock()
 	k := known{there: true, busy: f.local != nil || f.dirty || f.retired || f.url != f.stored, touched: f.touched, etag: f.etag, size: f.size}
 	c := decide(k, listed, began, left)
+	if c == drop {
+		f.m.addresses.leave(f.url, f)
+	}
 	if c == replace {
 		f.etag, f.size, f.modified = listed.ETag, listed.Size, listed.Modified
 		f.version++
