@@ -235,7 +235,7 @@ func (b *batchRun) keep(ctx context.Context, n int, o outcome, out string) error
 			return fail(CodeOutputUploadFailed, err)
 		}
 	}
-	if err := b.board.record(ctx, n, o, rows); err != nil || o.Error == "" {
+	if err := b.board.record(ctx, n, o, rows); err != nil || o.Error == "" || b.spec.ErrorThreshold < 0 {
 		return err
 	}
 	batches, files, err := b.board.failed(ctx)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"regexp"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/link"
@@ -41,21 +42,26 @@ type query struct {
 	of            func(labels map[string]string) string
 }
 
+// servedName is what endpoints and deployments are called. Labels of pods, which anybody makes, may say anything.
+var servedName = regexp.MustCompile(`^[a-z][a-z0-9-]{2,31}$`)
+
 func jobKey(labels map[string]string) string { return link.PrefixJob + labels["job_id"] }
 
 // Endpoints and deployments are named in the control plane's maps in lower case.
 func endpointKey(labels map[string]string) string {
-	if labels["endpoint"] == "" {
+	endpoint := strings.ToLower(labels["endpoint"])
+	if !servedName.MatchString(endpoint) {
 		return "" // requests for endpoints that are not there
 	}
-	return link.PrefixEndpoint + strings.ToLower(labels["endpoint"])
+	return link.PrefixEndpoint + endpoint
 }
 
 func deploymentKey(labels map[string]string) string {
-	if labels["endpoint"] == "" || labels["deployment"] == "" {
+	endpoint, deployment := strings.ToLower(labels["endpoint"]), strings.ToLower(labels["deployment"])
+	if !servedName.MatchString(endpoint) || !servedName.MatchString(deployment) {
 		return ""
 	}
-	return link.PrefixDeployment + strings.ToLower(labels["endpoint"]+"/"+labels["deployment"])
+	return link.PrefixDeployment + endpoint + "/" + deployment
 }
 
 var queries = append([]query{
