@@ -196,3 +196,31 @@ func TestSlowLoris(t *testing.T) {
 		conn.Close()
 	}
 }
+
+// A head that is whole only with the bytes that make it too long for the router's own reader is net/http's, also with the largest body
+// that is taken at once.
+func TestHeadsThatEndLate(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		model := serveModel(t, echo)
+		r := start(t, routertest.One("one", nil, model.addr), nil)
+		conn, err := net.Dial("tcp", r.HTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		body := strings.Repeat("b", 64<<10)
+		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: %d\r\nX: ", score, routertest.Key("one"), len(body))
+		head += strings.Repeat("x", 17000-4-len(head)) + "\r\n\r\n"
+		_, _ = io.WriteString(conn, head[:16000])
+		<-time.After(100 * time.Millisecond) // It has read that by then.
+		_, _ = io.WriteString(conn, head[16000:]+body)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(res.Body); err != nil || string(got) != "POST /score "+body {
+			t.Errorf("%d, %d bytes, %v", res.StatusCode, len(got), err)
+		}
+	})
+}

@@ -197,7 +197,9 @@ func (c *conn) readHead(limit time.Duration) (ordinary bool, err error) {
 	for first := true; ; first = false {
 		w := c.work
 		unread := w.in[w.from:w.to]
-		if end := wire.End(unread); end > 0 {
+		if end := wire.End(unread); end > largestHead {
+			return false, nil
+		} else if end > 0 {
 			return !c.server.netHTTP && w.head.Read(unread[:end]) && w.head.Length <= maxTaken, nil
 		}
 		if wire.Odd(unread) || len(unread) >= largestHead {
@@ -259,7 +261,9 @@ func (c *conn) readReady(fd uintptr) bool {
 func (c *conn) readMore() error {
 	w := c.work
 	if w.to == len(w.in) {
-		w.grow()
+		if w.grow(); w.to == len(w.in) {
+			return io.ErrShortBuffer // To read nothing would take no time, and so go on for ever.
+		}
 	}
 	n, err := c.pipe.Read(w.in[w.to:])
 	w.to += n
