@@ -22,6 +22,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
+	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/routerload"
 	"fairlead.dev/fairlead/internal/router/routertest"
 	"fairlead.dev/fairlead/internal/testing/certtest"
@@ -218,5 +219,50 @@ func TestTraces(t *testing.T) {
 	}
 	if !strings.Contains(r.log.String(), `"traceId":"`+id+`"`) {
 		t.Errorf("the access log lacks the trace:\n%s", r.log)
+	}
+}
+
+// over2 is a client that speaks HTTP/2 without TLS.
+func over2(t *testing.T) *http.Client {
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// A stream of gRPC in which the caller is silent for longer than the pod may take to begin its answer goes on.
+func TestStreamsBothWays(t *testing.T) {
+	model := serveModel(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.WriteHeader(http.StatusOK)
+		for message := make([]byte, 1); ; {
+			_ = http.NewResponseController(w).Flush()
+			if _, err := io.ReadFull(r.Body, message); err != nil {
+				return
+			}
+			_, _ = w.Write(message)
+		}
+	})
+	const timeout = 300 * time.Millisecond
+	r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = timeout.Milliseconds() }, model.addr), nil)
+	body, caller := io.Pipe()
+	defer caller.Close()
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.HTTP+"/api/v1/endpoint/one/chat", body)
+	req.Header.Set("Authorization", "Bearer "+routertest.Key("one"))
+	req.Header.Set("Content-Type", "application/grpc")
+	res, err := over2(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for _, message := range []string{"a", "b", "c"} {
+		if _, err := io.WriteString(caller, message); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 1)
+		if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != message {
+			t.Fatalf("%q %v, want %q", got, err, message)
+		}
+		<-time.After(2 * timeout)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/router/routertest"
@@ -117,6 +118,19 @@ func TestMirror(t *testing.T) {
 	ask(t, r, "POST", score, "body").want(t, 200, "POST /score body")
 	if got := <-seen; got != "green" {
 		t.Errorf("the copy went to %q", got)
+	}
+	a, err := try(t.Context(), over2(t), "http://"+r.HTTP, "POST", score, strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.want(t, 200, "POST /score body")
+	select {
+	case got := <-seen:
+		if got != "green" {
+			t.Errorf("the copy of a request over HTTP/2 went to %q", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("there is no copy of a request over HTTP/2")
 	}
 }
 

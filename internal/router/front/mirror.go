@@ -35,7 +35,7 @@ func (f *Front) mirrorOf(c *call) *table.Deployment {
 // copyFor is a call of its own for a copy to d, which outlives the request.
 func (c *call) copyFor(d *table.Deployment) *call {
 	m := &call{start: time.Now(), id: c.id, clientID: strings.Clone(c.clientID), endpoint: c.endpoint, deployment: d, target: strings.Clone(c.target), scoring: c.scoring, mirrored: true}
-	m.request = request{method: strings.Clone(c.method), path: strings.Clone(c.path), host: strings.Clone(c.host), remote: c.remote, major: c.major, length: c.length, secure: c.secure}
+	m.request = request{method: strings.Clone(c.method), path: strings.Clone(c.path), host: strings.Clone(c.host), remote: c.remote, major: c.major, length: c.length, secure: c.secure, header: http.Header{}}
 	if m.scoring {
 		m.target = d.ScoringPath
 	}
@@ -92,6 +92,7 @@ func (f *Front) sendCopy(m *call, r *http.Request, body []byte) {
 	w := &countingWriter{ResponseWriter: &nowhere{http.Header{}}}
 	defer func() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			w.status = http.StatusInternalServerError
 			f.cfg.Log.Error("sending a copy to a mirror", "deployment", m.deployment.Key, "panic", p)
 		}
 		m.status, m.out = w.status, w.n

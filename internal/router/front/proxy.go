@@ -125,6 +125,9 @@ func (p *proxy) try(r *http.Request, x *exchange, addr string, body *upload) (*h
 	if err != nil {
 		return nil, err
 	}
+	if body != nil {
+		body.answered()
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &answerBody{ReadCloser: res.Body, x: x, ctx: r.Context()}
 	}
@@ -141,7 +144,7 @@ type answerBody struct {
 // Read implements io.Reader.
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil && !b.x.uploadFailed.Load() {
 		b.x.broken.Store(true)
 	}
 	return n, err

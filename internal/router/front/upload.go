@@ -36,17 +36,38 @@ func (u *upload) Read(p []byte) (int, error) {
 	if patience := time.Now().Add(stalled); patience.Before(enough) {
 		enough = patience
 	}
-	_ = u.caller.SetReadDeadline(enough) // Not all callers have one.
+	u.bound(enough)
 	n, err := u.ReadCloser.Read(p)
 	u.n += int64(n)
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
-		_ = u.caller.SetReadDeadline(time.Time{})
+		u.bound(time.Time{})
 	default: // The deadline stays: the server must not wait for the rest before it answers.
 		u.call.uploadFailed.Store(true)
 	}
 	return n, err
+}
+
+// bound sets the caller's deadline.
+func (u *upload) bound(deadline time.Time) {
+	u.clock.mu.Lock()
+	defer u.clock.mu.Unlock()
+	if u.call.major != 2 || !u.clock.ended {
+		_ = u.caller.SetReadDeadline(deadline) // Not all callers have one.
+	}
+}
+
+// answered ends the clock when the pod's answer has begun. Over HTTP/2 a caller may go on beside it for as long as it likes, and be silent
+// meanwhile. Over HTTP/1 it may not: the server reads the rest of the body before it answers.
+func (u *upload) answered() {
+	u.clock.over()
+	if u.call.major != 2 {
+		return
+	}
+	u.clock.mu.Lock()
+	defer u.clock.mu.Unlock()
+	_ = u.caller.SetReadDeadline(time.Time{})
 }
 
 // Close leaves the body to the server, which closes it after the request.
