@@ -3,6 +3,7 @@ package router
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -242,4 +244,40 @@ func TestSlowUploads(t *testing.T) {
 	if a.want(t, 200, "POST /score "); len(a.body) != len(body)+len("POST /score ") {
 		t.Errorf("%d bytes", len(a.body))
 	}
+}
+
+// silent is an address that takes no connection, and does not say so: its backlog is full.
+func silent(t *testing.T) string {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	for {
+		conn, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+}
+
+// That a pod takes no connection counts as its time, too.
+func TestPodsThatAreSilent(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = 300 }, silent(t)), nil)
+		begin := time.Now()
+		ask(t, r, "POST", score, "x").want(t, 504, "RequestTimeout")
+		if took := time.Since(begin); took > 1800*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
 }

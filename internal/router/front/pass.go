@@ -60,13 +60,20 @@ func (c *conn) try(addr string) error {
 	w, f := c.work, c.server.front
 	defer c.wait(inLine, 0)
 	for fresh := false; ; fresh = true {
-		p, err := f.pods.get(addr, c.server.now.Load(), fresh)
+		c.watch.pod.Store(nil) // The one of before is another's by now.
+		if !c.wait(atPod, w.call.deployment.Timeout) {
+			return c.Err()
+		}
+		p, err := f.pods.get(c, addr, c.server.now.Load(), fresh)
 		if err != nil {
+			if c.watch.word.Load() == ended {
+				return c.Err()
+			}
 			return err
 		}
 		w.pod, w.odd, w.got = p, nil, 0
 		c.watch.pod.Store(p)
-		if !c.wait(atPod, w.call.deployment.Timeout) {
+		if c.watch.word.Load() == ended { // before it was known which connection to end
 			c.leavePod(false)
 			return c.Err()
 		}

@@ -38,8 +38,8 @@ type podConn struct {
 	quiet bool
 }
 
-// get takes a connection that is kept, or makes one.
-func (p *pods) get(addr string, now int64, fresh bool) (*podConn, error) {
+// get takes a connection that is kept, or makes one until ctx ends.
+func (p *pods) get(ctx context.Context, addr string, now int64, fresh bool) (*podConn, error) {
 	for !fresh {
 		c := p.take(addr)
 		if c == nil {
@@ -51,7 +51,7 @@ func (p *pods) get(addr string, now int64, fresh bool) (*podConn, error) {
 		}
 		_ = c.Close()
 	}
-	conn, err := p.dialer.DialContext(context.Background(), "tcp", addr)
+	conn, err := p.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, &dialError{err}
 	}
