@@ -28,16 +28,17 @@ func (p *Peers) borrow(ctx context.Context, peer, deployment string, avoid []str
 	// A place that is in use outlives the wish for more of them.
 	using, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
+	giveUp := func() { stop(); cancel() } // else ctx, which outlives many of them, would keep what is to follow its end
 	body, word := io.Pipe()
 	q := url.Values{"deployment": {deployment}, "avoid": avoid}
 	req, err := http.NewRequestWithContext(using, http.MethodPost, "http://"+peer+LendPath+"?"+q.Encode(), body)
 	if err != nil {
-		cancel()
+		giveUp()
 		return "", nil, fmt.Errorf("asking router %s: %w", peer, err)
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
-		cancel()
+		giveUp()
 		if ctx.Err() == nil {
 			p.miss(peer, missesLost)
 		}
@@ -45,7 +46,7 @@ func (p *Peers) borrow(ctx context.Context, peer, deployment string, avoid []str
 	}
 	addr = res.Header.Get(headerPod)
 	if res.StatusCode != http.StatusOK || addr == "" || !stop() {
-		cancel()
+		giveUp()
 		_ = res.Body.Close()
 		return "", nil, fmt.Errorf("router %s answered %s", peer, res.Status)
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,6 +85,38 @@ func TestIsRouter(t *testing.T) {
 	} {
 		if got := p.isRouter(remote); got != want {
 			t.Errorf("isRouter(%q) = %t", remote, got)
+		}
+	}
+}
+
+// counting is a context that knows how much is to follow its end.
+type counting struct {
+	context.Context
+	done chan struct{}
+	n    atomic.Int64
+}
+
+// Done is one of its own: the package would else ask the context within.
+func (c *counting) Done() <-chan struct{} { return c.done }
+
+// AfterFunc is what context.AfterFunc looks for.
+func (c *counting) AfterFunc(func()) (stop func() bool) {
+	c.n.Add(1)
+	return sync.OnceValue(func() bool { c.n.Add(-1); return true })
+}
+
+// A wish for places outlives many that are not granted; nothing of those stays.
+func TestWhatIsNotLentLeavesNothing(t *testing.T) {
+	g := gate.New(gate.Config{Pods: []gate.Pod{{Addr: "a", Slots: 1}}})
+	_, addr := serveLender(t, g)
+	borrower := New("127.0.0.1:9001", func() {})
+	ctx := &counting{Context: t.Context(), done: make(chan struct{})}
+	for _, peer := range []string{addr, "127.0.0.1:1", "no address"} {
+		if pod, _, err := borrower.borrow(ctx, peer, "team/one", nil); err == nil {
+			t.Errorf("got a place at %s", pod)
+		}
+		if n := ctx.n.Load(); n != 0 {
+			t.Errorf("%d are left after %s", n, peer)
 		}
 	}
 }
