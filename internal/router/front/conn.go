@@ -155,8 +155,7 @@ func (c *conn) serve() {
 	}
 	if t, ok := c.pipe.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
 		handed = true
-		c.server.remove(c)
-		c.server.handed.give(t)
+		c.server.handOn(c, t)
 		return
 	}
 	for limit := c.server.header; ; limit = c.server.idle {
@@ -276,13 +275,12 @@ func (c *conn) readMore() error {
 // handOver gives the connection to net/http, with what was read.
 func (c *conn) handOver() {
 	_ = c.waited()
-	c.server.remove(c)
 	read := begun{c.pipe, bytes.Clone(c.work.in[c.work.from:c.work.to])}
 	if t, ok := c.pipe.(*tls.Conn); ok {
-		c.server.handed.give(&begunTLS{read, t})
+		c.server.handOn(c, &begunTLS{read, t})
 		return
 	}
-	c.server.handed.give(&read)
+	c.server.handOn(c, &read)
 }
 
 // request serves one request and reports whether the connection is kept.

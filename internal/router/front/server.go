@@ -27,21 +27,24 @@ type Server struct {
 	header   time.Duration
 	idle     time.Duration
 	netHTTP  bool
-	// now is the time in nanoseconds, good to a tick.
+	// now is the time of uptime, good to a tick; date is the wall's, in a second of it.
 	now      atomic.Int64
+	second   atomic.Int64
 	date     atomic.Pointer[string]
 	draining atomic.Bool
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	alone    chan struct{} // closed when the last connection has ended after Shutdown
+	handing  map[net.Conn]struct{} // that are on their way to net/http's handler
+	alone    chan struct{}         // closed when the last connection has ended after Shutdown, or is net/http's
 	wake     chan struct{}
 }
 
 // NewServer makes a server for a listener, of one for what net/http is to read, whose limits count for both. netHTTP leaves everything to
-// that.
+// that. net/http changes its TLS configuration when it begins to serve, which must therefore not be that of handshakes.
 func NewServer(f *Front, l net.Listener, rest *http.Server, netHTTP bool) *Server {
-	s := &Server{front: f, listener: l, netHTTP: netHTTP, rest: rest, handed: &handover{addr: l.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}, tls: rest.TLSConfig, header: rest.ReadHeaderTimeout, idle: rest.IdleTimeout, conns: map[*conn]struct{}{}, wake: make(chan struct{}, 1)}
-	s.setTime(time.Now().UnixNano())
+	s := &Server{front: f, listener: l, netHTTP: netHTTP, rest: rest, handed: &handover{addr: l.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}, tls: rest.TLSConfig.Clone(), header: rest.ReadHeaderTimeout, idle: rest.IdleTimeout, conns: map[*conn]struct{}{}, handing: map[net.Conn]struct{}{}, wake: make(chan struct{}, 1)}
+	s.follow()
+	s.setTime()
 	return s
 }
 
@@ -70,8 +73,12 @@ func (s *Server) accept() error {
 			}
 			var temporary net.Error
 			if errors.As(err, &temporary) && temporary.Timeout() || isExhausted(err) {
-				time.Sleep(10 * time.Millisecond) // Others may end meanwhile.
-				continue
+				select {
+				case <-time.After(10 * time.Millisecond): // Others may end meanwhile.
+					continue
+				case <-s.handed.done:
+					return nil
+				}
 			}
 			_ = s.handed.Close()
 			return err
@@ -96,7 +103,7 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	if len(s.conns) == 0 {
-		s.setTime(time.Now().UnixNano())
+		s.setTime()
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -106,12 +113,57 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
-// remove forgets a connection, before it is closed or handed on: nobody looks at its descriptor from then on.
+// remove forgets a connection before it is closed: nobody looks at its descriptor from then on.
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if len(s.conns) == 0 && s.alone != nil {
+	s.noteAlone()
+}
+
+// handOn gives what has become of a connection to net/http. Shutdown waits until that answers on it, since what was read of it would else
+// be lost: net/http drops a request whose head it has just read when it is told to shut down.
+func (s *Server) handOn(c *conn, as net.Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.handing[as] = struct{}{}
+	s.mu.Unlock()
+	if !s.handed.give(as) {
+		_ = as.Close()
+		s.handedOn(as)
+	}
+}
+
+// handedOn says that Shutdown need not wait for one of those any more.
+func (s *Server) handedOn(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.handing, c)
+	s.noteAlone()
+}
+
+// handedKey is where the context of net/http's requests has what is to be called by the first on a connection.
+type handedKey struct{}
+
+// follow has net/http's server say what becomes of the connections that it is given.
+func (s *Server) follow() {
+	handler := s.rest.Handler
+	s.rest.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Context().Value(handedKey{}).(func())()
+		handler.ServeHTTP(w, r)
+	})
+	s.rest.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, handedKey{}, sync.OnceFunc(func() { s.handedOn(c) }))
+	}
+	s.rest.ConnState = func(c net.Conn, state http.ConnState) {
+		if state != http.StateNew && state != http.StateActive {
+			s.handedOn(c)
+		}
+	}
+}
+
+func (s *Server) noteAlone() {
+	if len(s.conns)+len(s.handing) == 0 && s.alone != nil {
 		close(s.alone)
 		s.alone = nil
 	}
@@ -122,11 +174,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
 	alone := make(chan struct{})
-	if len(s.conns) == 0 {
-		close(alone)
-	} else {
-		s.alone = alone
-	}
+	s.alone = alone
+	s.noteAlone()
 	for c := range s.conns {
 		c.endIdle()
 	}
@@ -179,11 +228,12 @@ func (h *handover) Close() error {
 // Addr implements net.Listener.
 func (h *handover) Addr() net.Addr { return h.addr }
 
-func (h *handover) give(c net.Conn) {
+func (h *handover) give(c net.Conn) (taken bool) {
 	select {
 	case h.conns <- c:
+		return true
 	case <-h.done:
-		_ = c.Close()
+		return false
 	}
 }
 

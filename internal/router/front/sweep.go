@@ -41,7 +41,7 @@ var (
 
 // watch is what a connection waits for, and until when. One word holds both, so that whoever ends the wait and whoever it ends agree.
 type watch struct {
-	word atomic.Int64 // a deadline in nanoseconds, its last bits the phase; what is not positive is a wait that was ended, or none
+	word atomic.Int64 // a deadline of uptime, its last bits the phase; what is not positive is a wait that was ended, or none
 	pod  atomic.Pointer[podConn]
 	seen int64 // the sweeper's: the word when it last looked
 	mu   sync.Mutex
@@ -179,8 +179,7 @@ func (s *Server) sweepUntil(stop <-chan struct{}) {
 
 // sweep reports whether there is anybody to look after.
 func (s *Server) sweep(n int) bool {
-	now := time.Now().UnixNano()
-	s.setTime(now)
+	now := s.setTime()
 	kept := s.front.pods.sweep(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,12 +209,22 @@ func (s *Server) sweep(n int) bool {
 	return kept || len(s.conns) > 0
 }
 
+// begin is when uptime begins.
+var begin = time.Now()
+
+// uptime is a clock in nanoseconds that nobody sets, always positive: were the wall's to step, all waits would end at once, or none.
+func uptime(at time.Time) int64 { return int64(time.Second + at.Sub(begin)) }
+
 // setTime is the clock of everything that need not be exact.
-func (s *Server) setTime(now int64) {
-	if before := s.now.Swap(now); s.date.Load() == nil || before/int64(time.Second) != now/int64(time.Second) {
-		date := time.Unix(0, now).UTC().Format(http.TimeFormat)
+func (s *Server) setTime() (now int64) {
+	at := time.Now()
+	now = uptime(at)
+	s.now.Store(now)
+	if second := at.Unix(); s.second.Swap(second) != second {
+		date := at.UTC().Format(http.TimeFormat)
 		s.date.Store(&date)
 	}
+	return now
 }
 
 // endGone ends the waits of callers that have left. As for net/http, one that sends no more has left.
