@@ -202,7 +202,7 @@ func passes(err error) bool {
 		return false
 	}
 	ae, ok := errors.AsType[*arm.Error](err)
-	return !ok || ae.Status >= http.StatusInternalServerError && ae.Status != http.StatusNotImplemented || ae.Status == http.StatusTooManyRequests || ae.Code == "Conflict"
+	return !ok || ae.Status >= http.StatusInternalServerError && ae.Status != http.StatusNotImplemented || ae.Status == http.StatusTooManyRequests || errors.Is(err, store.ErrConflict) || errors.Is(err, resource.ErrBusy)
 }
 
 func (r *round) put(ctx context.Context, id arm.ID) (engine.PutResult, error) {

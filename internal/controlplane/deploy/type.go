@@ -108,6 +108,9 @@ func (d *Deployer) makeRoom(ctx context.Context, p *resource.Put) error {
 	return arm.Errorf(http.StatusConflict, "DeploymentQuotaExceeded", "The resource group '%s' has %d deployments that have not ended; at most %d are kept.", p.ID.ResourceGroup, len(recs), keep)
 }
 
+// maxTargets bounds how much is told of who waits for whom: loops that wait for each other make very many.
+const maxTargets = 10_000
+
 // describe is the properties object of a deployment.
 func (d *Deployer) describe(req request, dep *template.Deployment, state string) map[string]any {
 	sum := sha256.Sum256(req.Template)
@@ -116,6 +119,7 @@ func (d *Deployer) describe(req request, dep *template.Deployment, state string)
 		ids[r.ID.Key()] = r.ID
 	}
 	providers, dependencies, validated := []any{}, []any{}, []any{}
+	targets := 0
 	for _, r := range dep.Resources {
 		if d.whyNot(r.ID) == "" {
 			validated = append(validated, map[string]any{"id": r.ID.String()})
@@ -130,7 +134,9 @@ func (d *Deployer) describe(req request, dep *template.Deployment, state string)
 		}
 		after := []any{}
 		for _, key := range r.After {
-			after = append(after, target(ids[key]))
+			if targets++; targets <= maxTargets {
+				after = append(after, target(ids[key]))
+			}
 		}
 		one := target(r.ID)
 		one["dependsOn"] = after

@@ -5,6 +5,7 @@ package resource
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"time"
@@ -82,6 +83,9 @@ type Selection struct {
 	// Keep tells whether a record of that type belongs to the resource.
 	Keep func(id arm.ID, rec store.Record) bool
 }
+
+// ErrBusy is the cause of a refusal that ends when an operation on the resource does.
+var ErrBusy = errors.New("an operation is under way")
 
 // Put is a PUT in flight.
 type Put struct {

@@ -10,8 +10,12 @@ import (
 	"fairlead.dev/fairlead/internal/nearest"
 )
 
-// budget is how much all evaluation of one deployment may produce: variables that double each other grow fast.
-const budget = 64 << 20
+// budget is how much all evaluation of one deployment may produce, in bytes or so: variables that double each other grow fast. effort
+// is how much its functions may look at, which bounds the time to about a second: evaluation waits for nothing, and others for it.
+const (
+	budget = 16 << 20
+	effort = 256 << 20
+)
 
 // errLater says that an expression asks a Runtime, which is not there yet.
 var errLater = errors.New("known only once other resources are there")
@@ -181,6 +185,11 @@ func (e env) call(c call) (any, error) {
 			return nil, err
 		}
 	}
+	if !f.free {
+		if err := e.afford(f, args); err != nil {
+			return nil, err
+		}
+	}
 	v, err := f.run(e, args)
 	if err != nil {
 		if errors.Is(err, errLater) {
@@ -194,10 +203,29 @@ func (e env) call(c call) (any, error) {
 	return v, e.charge(v)
 }
 
+// afford takes what a function looks at from the effort, and refuses one whose result would be too large before it is made.
+func (e env) afford(f function, args []any) error {
+	looks := 32
+	for _, a := range args {
+		looks += weigh(a, max(0, e.d.effort-looks))
+	}
+	if e.d.effort -= looks; e.d.effort < 0 {
+		return fmt.Errorf("the template has its functions look at more than %d MiB of values", effort>>20)
+	}
+	if looks > 2*budget || f.size != nil && f.size(args) > e.d.left {
+		return tooMuch()
+	}
+	return nil
+}
+
+func tooMuch() error {
+	return fmt.Errorf("the template makes more than %d MiB of values", budget>>20)
+}
+
 // charge takes what a value needs from the budget.
 func (e env) charge(v any) error {
 	if e.d.left -= weigh(v, e.d.left); e.d.left < 0 {
-		return fmt.Errorf("the template makes more than %d MiB of values", budget>>20)
+		return tooMuch()
 	}
 	return nil
 }

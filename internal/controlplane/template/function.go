@@ -14,6 +14,8 @@ import (
 type function struct {
 	least, most int
 	run         func(e env, args []any) (any, error)
+	// size is about how large the result will be, where that may be much more than the arguments; nil where it may not.
+	size func(args []any) int
 	// free functions hand out what is there already and cost nothing.
 	free bool
 }

@@ -36,12 +36,12 @@ var textFunctions = map[string]function{
 	"lastindexof": two(func(s, of string) (any, error) {
 		return int64(strings.LastIndex(strings.ToLower(s), strings.ToLower(of))), nil
 	}),
-	"split":     {least: 2, most: 2, run: split},
-	"join":      two(func(list []any, by string) (any, error) { return joined(list, by), nil }),
-	"replace":   {least: 3, most: 3, run: replace},
+	"split":     {least: 2, most: 2, run: split, size: splitSize},
+	"join":      {least: 2, most: 2, run: join, size: joinSize},
+	"replace":   {least: 3, most: 3, run: replace, size: replaceSize},
 	"substring": {least: 2, most: 3, run: substring},
 	"padleft":   {least: 2, most: 3, run: padLeft},
-	"format":    {least: 1, most: -1, run: format},
+	"format":    {least: 1, most: -1, run: format, size: formatSize},
 	"base64":    one(func(s string) (any, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }),
 	"base64tostring": one(func(s string) (any, error) {
 		raw, err := base64.StdEncoding.DecodeString(s)
@@ -69,6 +69,59 @@ var textFunctions = map[string]function{
 		s, err := strs(a)
 		return uuid.NewSHA1(guidSpace, []byte(strings.Join(s, "-"))).String(), err
 	}},
+}
+
+// Sizes of results: of texts that are put in many times, and of the pieces of a text.
+
+func joinSize(args []any) int {
+	list, _ := args[0].([]any)
+	by, _ := args[1].(string)
+	return times(len(list), len(by)) + weigh(args[0], budget)
+}
+
+func replaceSize(args []any) int {
+	s, _ := args[0].(string)
+	what, _ := args[1].(string)
+	by, _ := args[2].(string)
+	if what == "" {
+		return 0
+	}
+	return len(s) + times(strings.Count(s, what), len(by))
+}
+
+func formatSize(args []any) int {
+	f, _ := args[0].(string)
+	largest := 100 // of digits
+	for _, a := range args[1:] {
+		largest = max(largest, weigh(a, budget))
+	}
+	return len(f) + times(strings.Count(f, "{"), largest)
+}
+
+// splitSize counts a piece for each byte, as a text of delimiters has.
+func splitSize(args []any) int {
+	s, _ := args[0].(string)
+	return times(len(s), 8)
+}
+
+// times is a product that is no more than twice the budget.
+func times(a, b int) int {
+	if a > 0 && b > 2*budget/a {
+		return 2 * budget
+	}
+	return a * b
+}
+
+func join(_ env, args []any) (any, error) {
+	list, err := arg[[]any](args, 0)
+	if err != nil {
+		return nil, err
+	}
+	by, err := arg[string](args, 1)
+	if err != nil {
+		return nil, err
+	}
+	return joined(list, by), nil
 }
 
 func strs(args []any) ([]string, error) {

@@ -286,7 +286,7 @@ func (r *Resource) member(e env, where, name string) (any, error) {
 	return out, nil
 }
 
-// plain keeps texts that look like expressions from being taken for some.
+// plain is a copy in which texts that look like expressions are not taken for some.
 func plain(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -294,13 +294,17 @@ func plain(v any) any {
 			return "[" + v
 		}
 	case []any:
+		out := make([]any, len(v))
 		for i := range v {
-			v[i] = plain(v[i])
+			out[i] = plain(v[i])
 		}
+		return out
 	case map[string]any:
+		out := make(map[string]any, len(v))
 		for k := range v {
-			v[k] = plain(v[k])
+			out[k] = plain(v[k])
 		}
+		return out
 	}
 	return v
 }

@@ -38,7 +38,8 @@ type Deployment struct {
 	known      map[string]any // variables that are evaluated
 	busy       []string       // variables that are being evaluated
 	outputs    map[string]any
-	left       int
+	left       int // of the budget
+	effort     int // what is left of that
 	// Resources are those to be made, each behind what it waits for.
 	Resources []*Resource
 }
@@ -67,7 +68,7 @@ func Load(s Scope, template, parameters json.RawMessage) (*Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Deployment{scope: s, variables: doc.Variables, known: map[string]any{}, outputs: doc.Outputs, parameters: map[string]parameter{}, left: budget}
+	d := &Deployment{scope: s, variables: doc.Variables, known: map[string]any{}, outputs: doc.Outputs, parameters: map[string]parameter{}, left: budget, effort: effort}
 	if err := d.loadParameters(doc.Parameters, given); err != nil {
 		return nil, err
 	}

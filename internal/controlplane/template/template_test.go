@@ -233,8 +233,13 @@ func TestMistakesAreNamed(t *testing.T) {
 		"symbolic names":          {`"resources":{"x":{"type":"N.X/a","name":"x"}}`, ``, "symbolic names"},
 		"own functions":           {`"functions":[{}]`, ``, "functions of one's own are not supported"},
 		"output's type":           {`"outputs":{"o":{"type":"int","value":"x"}}`, ``, "outputs.o must be of type int"},
-		"growth":                  {`"variables":{` + doubling(40) + `}`, ``, "more than 64 MiB"},
-		"growth in arrays":        {`"variables":{` + strings.ReplaceAll(doubling(40), "concat", "createArray") + `}`, ``, "more than 64 MiB"},
+		"growth":                  {`"variables":{` + doubling(40) + `}`, ``, "more than 16 MiB"},
+		"growth by replacing":     {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[replace(variables('b'),'a',variables('b'))]"}`, ``, "more than 16 MiB"},
+		"growth by joining":       {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[join(range(0,10000),variables('b'))]"}`, ``, "more than 16 MiB"},
+		"growth by formats":       {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[format(replace(variables('a'),'a','{0}'),variables('b'))]"}`, ``, "more than 16 MiB"},
+		"growth by splitting":     {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[split(concat(variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b')),'a')]"}`, ``, "more than 16 MiB"},
+		"effort":                  {`"variables":{"a":"[concat(` + strings.Repeat("range(0,10000),", 40) + `createArray())]","b":"[and(` + strings.Repeat("equals(variables('a'),variables('a')),", 100) + `true())]"}`, ``, "look at more than 256 MiB"},
+		"growth in arrays":        {`"variables":{` + strings.ReplaceAll(doubling(40), "concat", "createArray") + `}`, ``, "more than 16 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, c.template, c.parameters)

@@ -105,7 +105,9 @@ func busy(old *store.Record) error {
 		return nil
 	}
 	if s := field(*old, "provisioningState"); s != "" && !arm.Terminal(s) {
-		return arm.Errorf(http.StatusConflict, "Conflict", "'%s' is %s: an operation on it is already in progress. Wait until it has ended, then repeat the request.", old.ID, s)
+		e := arm.Errorf(http.StatusConflict, "Conflict", "'%s' is %s: an operation on it is already in progress. Wait until it has ended, then repeat the request.", old.ID, s)
+		e.Cause = resource.ErrBusy
+		return e
 	}
 	return nil
 }
