@@ -16,6 +16,7 @@ var Shown = map[string][]string{
 	"nfd-master":                            {"test/e2e TestNodeFeatures_ChooseNodes"},
 	"nfd-worker":                            {"test/e2e TestNodeFeatures_ChooseNodes"},
 	"gateway":                               {"test/e2e TestFault_EachPartKilled", "internal/cluster/gateway TestGateway", "internal/cluster/gateway TestServing"},
+	"csi-blob-controller":                   {"test/e2e TestClaim"},
 	"csi-blob-node":                         {"test/e2e TestMount_OutlivesItsDriver", "internal/cluster/csi TestAMountOutlivesItsDriver"},
 	"fluent-bit":                            {"test/e2e TestLogs_AreKeptWhenPodsAreGone", "internal/cluster/logs TestRotatedWhileAway"},
 	"k8s-host-device-plugin-daemonset":      {"internal/cluster/hostdevice TestTheDeviceIsOfferedToEveryKubelet"},
