@@ -159,7 +159,7 @@ func TestInference(t *testing.T) {
 		update(t, "scale_settings.type=target_utilization", "scale_settings.min_instances=0", "scale_settings.max_instances=2", "scale_settings.polling_interval=1",
 			"request_settings.max_queue_wait_ms=120000")
 		eventually(t, startLimit, "no pod", func(context.Context) error {
-			if pods := kubectl(t, "get", "pods", "-l", "ml.azure.com/deployment-name=blue", "-o", "name"); pods != "" {
+			if pods := kubectl(t, "get", "pods", "-l", "ml.azure.com/endpoint-name=digits,ml.azure.com/deployment-name=blue", "-o", "name"); pods != "" {
 				return fmt.Errorf("there are %s", pods)
 			}
 			return nil

@@ -117,7 +117,7 @@ func awaitImages(t *testing.T, images map[string]string) {
 	t.Helper()
 	want := strings.Join([]string{
 		"fairlead-agent " + images["agent"], "aml-operator " + images["agent"], "cluster-status-reporter " + images["agent"],
-		"gateway " + images["agent"], "metrics-controller-manager " + images["agent"], "relayserver " + images["agent"],
+		"csi-blob-controller " + images["agent"], "gateway " + images["agent"], "metrics-controller-manager " + images["agent"], "relayserver " + images["agent"],
 	}, "\n")
 	list := `{range .items[*]}{.metadata.name} {.spec.template.spec.containers[0].image}{"\n"}{end}`
 	for deadline := time.Now().Add(2 * time.Minute); ; <-time.After(500 * time.Millisecond) {
