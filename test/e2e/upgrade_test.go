@@ -65,7 +65,7 @@ type jobPod struct{ name, uid, runtime string }
 // runningPod is the pod of the only job that runs.
 func runningPod(t *testing.T) jobPod {
 	t.Helper()
-	out := kubectl(t, "get", "pods", "-n", "default", "--field-selector", "status.phase=Running",
+	out := kubectl(t, "get", "pods", "-n", "default", "-l", "ml.azure.com/run-id", "--field-selector", "status.phase=Running",
 		"-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.spec.initContainers[0].image} {end}`)
 	f := strings.Fields(out)
 	if len(f) != 3 {
