@@ -383,3 +383,46 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatPasses: a refusal is tried again only when it ends by itself, whatever its code.
+func TestWhatPasses(t *testing.T) {
+	because := func(cause error) error {
+		e := arm.Errorf(http.StatusConflict, "Conflict", "no")
+		e.Cause = cause
+		return e
+	}
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"nothing":            {nil, false},
+		"written meanwhile":  {because(store.ErrConflict), true},
+		"busy":               {because(resource.ErrBusy), true},
+		"of another content": {because(nil), false},
+		"too many":           {arm.Errorf(http.StatusTooManyRequests, "TooManyRequests", "no"), true},
+		"store away":         {errors.New("away"), true},
+		"refused":            {arm.Errorf(http.StatusBadRequest, "BadRequest", "no"), false},
+	} {
+		if got := passes(c.err); got != c.want {
+			t.Errorf("%s: passes is %t", name, got)
+		}
+	}
+}
+
+// TestManyWaitForMany: two loops that wait for each other's resources are told of up to a bound.
+func TestManyWaitForMany(t *testing.T) {
+	l := newLab(t)
+	got, err := l.Call(id, "validate", body(`"resources":[
+		{"type":"Microsoft.ManagedIdentity/userAssignedIdentities","name":"[concat('a', copyIndex())]","location":"lab","copy":{"name":"first","count":200}},
+		{"type":"Microsoft.ManagedIdentity/userAssignedIdentities","name":"[concat('b', copyIndex())]","location":"lab","copy":{"name":"second","count":200},"dependsOn":["first"]}]`, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, dep := range got.(map[string]any)["properties"].(map[string]any)["dependencies"].([]any) {
+		n += len(dep.(map[string]any)["dependsOn"].([]any))
+	}
+	if n != maxTargets {
+		t.Errorf("%d targets, want %d", n, maxTargets)
+	}
+}

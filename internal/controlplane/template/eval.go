@@ -11,10 +11,14 @@ import (
 )
 
 // budget is how much all evaluation of one deployment may produce, in bytes or so: variables that double each other grow fast. effort
-// is how much its functions may look at, which bounds the time to about a second: evaluation waits for nothing, and others for it.
+// is how much it may look at, which bounds the time to seconds: a deployment is admitted within the store's only writing transaction,
+// so that all other writes wait meanwhile. A step costs something even when it has nothing to look at, and what is in arrays and objects
+// costs more than a text of that size.
 const (
 	budget = 16 << 20
 	effort = 256 << 20
+	step   = 256
+	within = 16
 )
 
 // errLater says that an expression asks a Runtime, which is not there yet.
@@ -38,8 +42,14 @@ type copyIndex struct {
 // value evaluates every expression in a JSON value; where names the place in errors. It goes on after errLater, to find all that
 // is asked of a Runtime.
 func (e env) value(where string, v any) (any, error) {
+	if err := e.spend(step + len(where)); err != nil {
+		return nil, err
+	}
 	switch v := v.(type) {
 	case string:
+		if err := e.spend(len(v)); err != nil {
+			return nil, err
+		}
 		return e.text(where, v)
 	case []any:
 		out := make([]any, len(v))
@@ -120,6 +130,9 @@ func boolInt(b bool) int {
 }
 
 func (e env) eval(n node) (any, error) {
+	if err := e.spend(step); err != nil {
+		return nil, err
+	}
 	switch n := n.(type) {
 	case literal:
 		return n.value, nil
@@ -145,6 +158,9 @@ func (e env) access(n access) (any, error) {
 		name, ok := key.(string)
 		if !ok {
 			return nil, fmt.Errorf("a property's name must be a string, not %s", kindOf(key))
+		}
+		if err := e.spend(within * len(of)); err != nil { // the case of a name does not matter
+			return nil, err
 		}
 		if v, ok := find(of, name); ok {
 			return v, nil
@@ -205,15 +221,30 @@ func (e env) call(c call) (any, error) {
 
 // afford takes what a function looks at from the effort, and refuses one whose result would be too large before it is made.
 func (e env) afford(f function, args []any) error {
-	looks := 32
+	looks := 0
 	for _, a := range args {
-		looks += weigh(a, max(0, e.d.effort-looks))
-	}
-	if e.d.effort -= looks; e.d.effort < 0 {
-		return fmt.Errorf("the template has its functions look at more than %d MiB of values", effort>>20)
+		w := weigh(a, 2*budget)
+		looks += w
+		if _, ok := a.(string); !ok {
+			w *= within
+		}
+		if f.dear {
+			w *= 4
+		}
+		if err := e.spend(w); err != nil {
+			return err
+		}
 	}
 	if looks > 2*budget || f.size != nil && f.size(args) > e.d.left {
 		return tooMuch()
+	}
+	return nil
+}
+
+// spend takes from the effort.
+func (e env) spend(looks int) error {
+	if e.d.effort -= looks; e.d.effort < 0 {
+		return fmt.Errorf("evaluating the template takes looking at more than %d MiB of values", effort>>20)
 	}
 	return nil
 }

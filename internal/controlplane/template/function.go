@@ -16,6 +16,8 @@ type function struct {
 	run         func(e env, args []any) (any, error)
 	// size is about how large the result will be, where that may be much more than the arguments; nil where it may not.
 	size func(args []any) int
+	// dear functions write each element of their arguments, which takes much longer than to look at it.
+	dear bool
 	// free functions hand out what is there already and cost nothing.
 	free bool
 }
@@ -258,8 +260,8 @@ var listFunctions = map[string]function{
 	"contains":     {least: 2, most: 2, run: contains},
 	"first":        {least: 1, most: 1, run: func(_ env, a []any) (any, error) { return end(a[0], true) }},
 	"last":         {least: 1, most: 1, run: func(_ env, a []any) (any, error) { return end(a[0], false) }},
-	"union":        {least: 2, most: -1, run: union},
-	"intersection": {least: 2, most: -1, run: intersection},
+	"union":        {least: 2, most: -1, run: union, dear: true},
+	"intersection": {least: 2, most: -1, run: intersection, dear: true},
 	"skip":         {least: 2, most: 2, run: func(_ env, a []any) (any, error) { return part(a, true) }},
 	"take":         {least: 2, most: 2, run: func(_ env, a []any) (any, error) { return part(a, false) }},
 	"range": two(func(from, n int64) (any, error) {

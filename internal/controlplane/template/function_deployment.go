@@ -18,6 +18,9 @@ var deploymentFunctions = map[string]function{
 		if err != nil {
 			return nil, err
 		}
+		if err := e.spend(within * len(e.d.parameters)); err != nil {
+			return nil, err
+		}
 		for k, p := range e.d.parameters {
 			if strings.EqualFold(k, name) {
 				return p.value, nil
@@ -32,6 +35,9 @@ var deploymentFunctions = map[string]function{
 		}
 		if e.inParameter {
 			return nil, errors.New("defaults of parameters must not use variables")
+		}
+		if err := e.spend(within * len(e.d.variables)); err != nil {
+			return nil, err
 		}
 		return e.d.variable(name)
 	}},

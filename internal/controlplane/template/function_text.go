@@ -37,7 +37,7 @@ var textFunctions = map[string]function{
 		return int64(strings.LastIndex(strings.ToLower(s), strings.ToLower(of))), nil
 	}),
 	"split":     {least: 2, most: 2, run: split, size: splitSize},
-	"join":      {least: 2, most: 2, run: join, size: joinSize},
+	"join":      {least: 2, most: 2, run: join, size: joinSize, dear: true},
 	"replace":   {least: 3, most: 3, run: replace, size: replaceSize},
 	"substring": {least: 2, most: 3, run: substring},
 	"padleft":   {least: 2, most: 3, run: padLeft},
@@ -163,7 +163,7 @@ func concat(_ env, args []any) (any, error) {
 }
 
 // split cuts at one delimiter, or at each of several.
-func split(_ env, args []any) (any, error) {
+func split(e env, args []any) (any, error) {
 	s, err := arg[string](args, 0)
 	if err != nil {
 		return nil, err
@@ -182,8 +182,15 @@ func split(_ env, args []any) (any, error) {
 		}
 		by[i] = regexp.QuoteMeta(b)
 	}
+	if err := e.spend(len(s) * len(by)); err != nil {
+		return nil, err
+	}
+	at, err := regexp.Compile(strings.Join(by, "|"))
+	if err != nil {
+		return nil, fmt.Errorf("the delimiters can't be looked for: %w", err)
+	}
 	out := []any{}
-	for _, p := range regexp.MustCompile(strings.Join(by, "|")).Split(s, -1) {
+	for _, p := range at.Split(s, -1) {
 		out = append(out, p)
 	}
 	return out, nil

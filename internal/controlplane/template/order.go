@@ -35,7 +35,13 @@ func (r *Resource) fullName() string {
 
 // connect turns what a resource wants into Keys of resources of the template that are made.
 func (r *Resource) connect(x index) error {
+	seen := map[string]bool{}
 	for _, want := range r.wants {
+		if low := strings.ToLower(want); seen[low] {
+			continue
+		} else {
+			seen[low] = true
+		}
 		asked, onlyAsked := strings.CutPrefix(want, "?")
 		found := x[strings.ToLower(strings.TrimPrefix(asked, "/"))]
 		if len(found) == 0 {

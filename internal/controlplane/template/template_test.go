@@ -238,7 +238,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		"growth by joining":       {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[join(range(0,10000),variables('b'))]"}`, ``, "more than 16 MiB"},
 		"growth by formats":       {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[format(replace(variables('a'),'a','{0}'),variables('b'))]"}`, ``, "more than 16 MiB"},
 		"growth by splitting":     {`"variables":{"a":"[padLeft('',65536,'a')]","b":"[concat(variables('a'),variables('a'),variables('a'),variables('a'))]","c":"[split(concat(variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b'),variables('b')),'a')]"}`, ``, "more than 16 MiB"},
-		"effort":                  {`"variables":{"a":"[concat(` + strings.Repeat("range(0,10000),", 40) + `createArray())]","b":"[and(` + strings.Repeat("equals(variables('a'),variables('a')),", 100) + `true())]"}`, ``, "look at more than 256 MiB"},
+		"effort":                  {`"variables":{"a":"[concat(` + strings.Repeat("range(0,10000),", 40) + `createArray())]","b":"[and(` + strings.Repeat("equals(variables('a'),variables('a')),", 100) + `true())]"}`, ``, "looking at more than 256 MiB"},
+		"copies of copies":        {`"resources":[{"type":"N.X/a","name":"x","properties":{"copy":[{"name":"c","count":800,"input":{"copy":[{"name":"c","count":800,"input":{"copy":[{"name":"c","count":20,"input":1}]}}]}}]}}]`, ``, "looking at more than 256 MiB"},
+		"literals in copies":      {`"resources":[{"type":"N.X/a","name":"[concat('x',copyIndex())]","copy":{"name":"l","count":800},"properties":{"a":[1` + strings.Repeat(",1", 5000) + `]}}]`, ``, "looking at more than 256 MiB"},
+		"effort in elements":      {`"parameters":{"p":{"type":"array"}},"variables":{"b":"[and(` + strings.Repeat("empty(intersection(parameters('p'),createArray(2))),", 60) + `true())]"}`, `{"p":{"value":[` + strings.Repeat("[],", 50000) + `[]]}}`, "looking at more than 256 MiB"},
+		"many delimiters":         {`"variables":{"s":"[padLeft('',65536,'a')]","c":"[split(variables('s'),variables('d'))]","d":["b"` + strings.Repeat(`,"b"`, 5000) + `]}`, ``, "looking at more than 256 MiB"},
+		"delimiter that is none":  {`"outputs":{"o":{"type":"array","value":"[split('a',base64ToString('/w=='))]"}}`, ``, "the delimiters can't be looked for"},
 		"growth in arrays":        {`"variables":{` + strings.ReplaceAll(doubling(40), "concat", "createArray") + `}`, ``, "more than 16 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,4 +310,15 @@ func FuzzExpression(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestPlainIsACopy: what a nested deployment is given may be a value that others use as well.
+func TestPlainIsACopy(t *testing.T) {
+	in := map[string]any{"a": []any{"[x]", map[string]any{"b": "[y]"}}}
+	if diff := cmp.Diff(map[string]any{"a": []any{"[[x]", map[string]any{"b": "[[y]"}}}, plain(in)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{"a": []any{"[x]", map[string]any{"b": "[y]"}}}, in); diff != "" {
+		t.Errorf("it was changed in place (-want +got):\n%s", diff)
+	}
 }
