@@ -220,7 +220,8 @@ func (s *scene) startLoad() (l *load, stop func()) {
 		defer tick.Stop()
 		for n, due := 0, time.Now(); ctx.Err() == nil; <-tick.C {
 			for ; due.Before(time.Now()); due, n = due.Add(everyRequest), n+1 {
-				group.Go(func() { l.ask(client, n) })
+				nth := n
+				group.Go(func() { l.ask(client, nth) })
 			}
 		}
 	})

@@ -60,7 +60,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{t: t, c: c}
 	s.installCRDs()
 	s.must(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ml"}}))
-	mgr, err := ctrl.NewManager(kube.Config, ctrl.Options{Scheme: scheme, Cache: CacheOptions(), Metrics: server.Options{BindAddress: "0"},
+	mgr, err := ctrl.NewManager(kube.Config, ctrl.Options{Scheme: scheme, Cache: CacheOptions(), Metrics: server.Options{BindAddress: "0"}, GracefulShutdownTimeout: new(3 * time.Minute), // of a busy machine
 		Controller: config.Controller{SkipNameValidation: new(true)}}) // the test may run more than once in a process
 	if err != nil {
 		t.Fatal(err)
