@@ -6,12 +6,8 @@ import "strings"
 // nothing that is between two neighbours but whether the connection is kept.
 type Request struct {
 	Fields
+	framing
 	Method, Path, Query, Host string
-	// Length is that of the body; 0 if there is none, which HasLength tells from one that is empty.
-	Length    int64
-	HasLength bool
-	// Close says that the caller sends nothing after it.
-	Close bool
 }
 
 // Read reads a head up to and with the blank line. false: it is not an ordinary one.
@@ -21,7 +17,7 @@ func (r *Request) Read(head []byte) bool {
 	if end < 0 || !r.line(s[:end]) || !r.read(s[end+2:]) {
 		return false
 	}
-	r.Host, r.Length, r.HasLength, r.Close = "", 0, false, false
+	r.Host, r.framing = "", framing{}
 	for i := range r.All() {
 		if !r.heed(&r.room[i]) {
 			return false
@@ -63,35 +59,8 @@ func (r *Request) heed(f *Field) (ordinary bool) {
 		}
 	case len("Expect"): // and Pragma, of which net/http makes another field
 		return !is("Expect") && !is("Pragma")
-	case len("Upgrade"): // and Trailer
-		return !is("Upgrade") && !is("Trailer")
-	case len("Connection"):
-		if is("Connection") {
-			return keeps(f.Value, &r.Close)
-		}
-	case len("Content-Length"):
-		if is("Content-Length") {
-			n, ok := length(f.Value)
-			ok = ok && !r.HasLength
-			r.Length, r.HasLength = n, true
-			return ok
-		}
-	case len("Transfer-Encoding"):
-		return !is("Transfer-Encoding")
 	}
-	return true
-}
-
-// keeps reads a Connection that says nothing but whether the connection is kept.
-func keeps(value string, closes *bool) bool {
-	switch {
-	case strings.EqualFold(value, "close"):
-		*closes = true
-		return true
-	case strings.EqualFold(value, "keep-alive"), value == "":
-		return true
-	}
-	return false
+	return r.framing.heed(f)
 }
 
 // HopByHop says that a field is for the next neighbour only. Those that a message is not ordinary with are not among them.
