@@ -35,7 +35,7 @@ type device struct {
 // deviceTicket is what a device code says.
 type deviceTicket struct{ UserCode, Client string }
 
-func deviceKey(userCode string) string { return "/internal/devicecodes/" + lower(userCode) }
+func deviceKey(userCode string) string { return "/internal/devicecodes/" + strings.ToLower(userCode) }
 
 func newUserCode() string {
 	b := make([]byte, 8)
@@ -73,7 +73,7 @@ func shownCode(code string) string {
 // serveDeviceCode begins: the client shows the user code and asks with the device code until somebody has signed in.
 func (s *SignIn) serveDeviceCode(w http.ResponseWriter, r *http.Request) {
 	client := r.PostForm.Get("client_id")
-	if _, ok := clients[lower(client)]; !ok {
+	if _, ok := clients[strings.ToLower(client)]; !ok {
 		s.issuer.SendError(w, r, unknownClient(client))
 		return
 	}
@@ -82,10 +82,10 @@ func (s *SignIn) serveDeviceCode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, until := newUserCode(), s.cfg.Now().Add(DeviceTTL)
-	err := s.keepDevice(r, user, device{Client: lower(client), Refresh: hasScope(r.PostForm.Get("scope"), "offline_access"), Until: until})
+	err := s.keepDevice(r, user, device{Client: strings.ToLower(client), Refresh: hasScope(r.PostForm.Get("scope"), "offline_access"), Until: until})
 	var sealed string
 	if err == nil {
-		sealed, err = s.seal(forDevice, deviceTicket{user, lower(client)}, until.Add(time.Minute))
+		sealed, err = s.seal(forDevice, deviceTicket{user, strings.ToLower(client)}, until.Add(time.Minute))
 	}
 	if err != nil {
 		s.issuer.SendError(w, r, s.issuer.Broken(r.Context(), err))
@@ -192,7 +192,7 @@ func (s *SignIn) approve(w http.ResponseWriter, r *http.Request, q request, p wh
 func (s *SignIn) redeemDevice(r *http.Request, client string) (issuer.Person, *issuer.Error) {
 	var t deviceTicket
 	expired := issuer.Refuse(http.StatusBadRequest, "expired_token", 70019, "The device code has expired, or was redeemed. Start again.")
-	if err := s.open(forDevice, r.PostForm.Get("device_code"), &t); err != nil || !sameID(t.Client, client) {
+	if err := s.open(forDevice, r.PostForm.Get("device_code"), &t); err != nil || !strings.EqualFold(t.Client, client) {
 		return issuer.Person{}, expired
 	}
 	if ok, _ := s.polls.Take(t.UserCode); !ok {

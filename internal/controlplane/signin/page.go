@@ -8,7 +8,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 //go:embed page.html
@@ -58,5 +57,3 @@ func sendJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	_ = json.NewEncoder(w).Encode(v) // the client has gone
 }
-
-func lower(s string) string { return strings.ToLower(s) }

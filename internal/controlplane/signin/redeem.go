@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +32,7 @@ func (s *SignIn) newCode(q request, p who) (string, error) {
 // Redeem answers a grant of the token endpoint.
 func (s *SignIn) Redeem(r *http.Request, grant string) (issuer.Person, *issuer.Error) {
 	client := r.PostForm.Get("client_id")
-	if _, ok := clients[lower(client)]; !ok {
+	if _, ok := clients[strings.ToLower(client)]; !ok {
 		return issuer.Person{}, unknownClient(client)
 	}
 	switch grant {
@@ -56,7 +57,7 @@ func (s *SignIn) redeemCode(r *http.Request, client string) (issuer.Person, *iss
 	verifier := r.PostForm.Get("code_verifier")
 	sum := sha256.Sum256([]byte(verifier))
 	switch {
-	case !sameID(c.Request.Client, client):
+	case !strings.EqualFold(c.Request.Client, client):
 		return issuer.Person{}, invalidGrant(700005, "The authorization code was issued to another client than '%s'.", clip(client))
 	case r.PostForm.Get("redirect_uri") != c.Request.Redirect:
 		return issuer.Person{}, invalidGrant(500112, "The redirect URI '%s' is not the one of the authorization request.", clip(r.PostForm.Get("redirect_uri")))
@@ -125,7 +126,7 @@ func signInKey(id string) string { return "/internal/signins/" + id }
 
 // begin keeps a sign-in, and forgets those of the person that have ended.
 func (s *SignIn) begin(ctx context.Context, tx store.Tx, id, client string, p who) error {
-	body, err := json.Marshal(signIn{lower(client), p})
+	body, err := json.Marshal(signIn{strings.ToLower(client), p})
 	if err != nil {
 		return fmt.Errorf("encoding sign-in: %w", err)
 	}
@@ -168,7 +169,7 @@ func (s *SignIn) refresh(r *http.Request, client string) (issuer.Person, *issuer
 		return issuer.Person{}, s.issuer.Broken(r.Context(), err)
 	}
 	p, ok := s.still(si.Who)
-	if !ok || !sameID(si.Client, client) {
+	if !ok || !strings.EqualFold(si.Client, client) {
 		return issuer.Person{}, ended
 	}
 	return s.withRefresh(r.Context(), p.person(client, ""), id, true, si.Who.ends(rec.CreatedAt))

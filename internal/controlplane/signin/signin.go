@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
@@ -173,5 +172,3 @@ func (s *SignIn) broken(ctx context.Context, w http.ResponseWriter, err error) {
 	s.cfg.Log.ErrorContext(ctx, "sign-in", "error", err)
 	s.fail(w, http.StatusInternalServerError, "Something went wrong on the server. Please try again.")
 }
-
-func sameID(a, b string) bool { return strings.EqualFold(a, b) }
