@@ -24,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 	"fairlead.dev/fairlead/internal/testing/certtest"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 	"fairlead.dev/fairlead/internal/testing/s3test"
 )
 
@@ -198,14 +199,11 @@ func (pretended) Uninstall(context.Context, []byte) error { return nil }
 
 // startServer runs a control plane on a free port of the loopback interface.
 func startServer(dir string) (admin controlplane.Admin, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		return admin, nil, err
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return admin, nil, err
-	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {

@@ -16,6 +16,7 @@ import (
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/internal/router/table"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // apiServer answers lists and watches of what routers follow, under the one address, and can be away.
@@ -41,7 +42,7 @@ type event struct {
 }
 
 func newAPIServer(t *testing.T) *apiServer {
-	s := &apiServer{t: t, addr: "127.0.0.1:0", version: 1, objects: map[string]map[string]metav1.Object{}, watchers: map[chan event]string{}}
+	s := &apiServer{t: t, addr: freeport.Address(t), version: 1, objects: map[string]map[string]metav1.Object{}, watchers: map[chan event]string{}}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s

@@ -18,16 +18,12 @@ import (
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/routerload"
 	"fairlead.dev/fairlead/internal/router/routertest"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // refusing is an address at which nobody listens.
 func refusing(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return freeport.Address(t)
 }
 
 func TestPodsThatRefuseAreGoneAround(t *testing.T) {

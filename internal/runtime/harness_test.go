@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/runtime/blobclient/blobtest"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // pod is what a runtime runs in: temporary folders, a blob front and the output it writes.
@@ -88,12 +88,7 @@ func (p *pod) artifact(name string) string {
 // listen gives the pod a port for live readers and returns its URL.
 func (p *pod) listen() string {
 	p.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.cfg.Listen = l.Addr().String()
-	l.Close()
+	p.cfg.Listen = freeport.Address(p.t)
 	return "http://" + p.cfg.Listen
 }
 

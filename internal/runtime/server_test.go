@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/commonruntime"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // scorer is a scoring server that runs.
@@ -44,12 +44,7 @@ func newScorer(t *testing.T, path, script string, env ...string) *scorer {
 		write("score.py", []byte(script))
 		env = append(env, "AML_APP_ROOT="+dir, "AZUREML_ENTRY_SCRIPT=score.py")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port := freeport.Take(t)
 	s := &scorer{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), done: make(chan int, 1), out: &lastOutput{}}
 	s.cfg = ServerConfig{BinDir: dir, ResultPath: filepath.Join(dir, "result"), Port: port, Stdout: s.out, KillAfter: 20 * time.Second,
 		Environ: append([]string{"PATH=" + path, "HOME=" + dir, "AZUREML_MODEL_DIR=" + dir}, env...)}

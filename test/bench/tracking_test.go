@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"fairlead.dev/fairlead/internal/testing/freeport"
 	"fairlead.dev/fairlead/internal/testing/load"
 	"fairlead.dev/fairlead/internal/testing/pgtest"
 	"fairlead.dev/fairlead/internal/testing/serverproc"
@@ -85,7 +86,7 @@ func mlflowTracker(b *testing.B, postgres *pgtest.Server) *tracker {
 	if err != nil {
 		b.Fatal(err)
 	}
-	addr := freePort(b)
+	addr := freeport.Address(b)
 	_, port, _ := net.SplitHostPort(addr)
 	dir := b.TempDir()
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -125,15 +126,6 @@ func mlflowTracker(b *testing.B, postgres *pgtest.Server) *tracker {
 			b.Fatalf("MLflow's server did not answer: %v\n%s", err, text)
 		}
 	}
-}
-
-func freePort(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // post sends a request and reads the answer.

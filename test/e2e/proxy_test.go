@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // TestProxy_EverythingGoesThroughIt puts the cluster behind a firewall that lets nothing out but a real HTTP proxy: the agent, the
@@ -68,14 +70,7 @@ func startProxy(t *testing.T, endpoint *url.URL) (proxy, log string) {
 			t.Fatalf("installing tinyproxy: %v\n%s", err, out)
 		}
 	}
-	free, err := net.Listen("tcp", net.JoinHostPort(endpoint.Hostname(), "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := freeport.Take(t)
 	dir := t.TempDir()
 	log = filepath.Join(dir, "proxy.log")
 	write(t, dir, "proxy.conf", fmt.Sprintf("Listen %s\nPort %d\nTimeout 600\nLogFile \"%s\"\nLogLevel Connect\nMaxClients 100\nConnectPort %s\n",

@@ -10,12 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"fairlead.dev/fairlead/internal/router/routertest"
 	"fairlead.dev/fairlead/internal/testing/certtest"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 var (
@@ -101,7 +103,7 @@ func setUp(b *testing.B) config {
 	b.Helper()
 	c := config{Dir: b.TempDir(), Host: "127.0.0.1", Key: routertest.Key("one")}
 	models := address(b)
-	c.Blue, c.Green = net.JoinHostPort(models, freePort(b, models)), net.JoinHostPort(models, freePort(b, models))
+	c.Blue, c.Green = net.JoinHostPort(models, port(b)), net.JoinHostPort(models, port(b))
 	cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "localhost", "127.0.0.1")
 	if err != nil {
 		b.Fatal(err)
@@ -134,16 +136,7 @@ func address(b *testing.B) string {
 	return ""
 }
 
-func freePort(b *testing.B, host string) string {
-	b.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
+func port(b *testing.B) string { return strconv.Itoa(freeport.Take(b)) }
 
 // start runs every system that is on this machine and makes sure that it does what is measured.
 func start(b *testing.B, c config) []target {
@@ -157,7 +150,7 @@ func start(b *testing.B, c config) []target {
 			fmt.Printf("LEFT OUT: %s: there is no %s on this machine\n", s.name, program)
 			continue
 		}
-		c.HTTPPort, c.HTTPSPort = freePort(b, c.Host), freePort(b, c.Host)
+		c.HTTPPort, c.HTTPSPort = port(b), port(b)
 		c.HTTP, c.HTTPS = net.JoinHostPort(c.Host, c.HTTPPort), net.JoinHostPort(c.Host, c.HTTPSPort)
 		var pid int
 		if s.command == nil {

@@ -81,7 +81,7 @@ func wait(b *testing.B, what func() error) {
 func ours(b *testing.B, c config, k *kubetest.Cluster) *os.Process {
 	b.Helper()
 	bin, _ := filepath.Abs("../../bin/fairlead-router")
-	inside := net.JoinHostPort(c.Host, freePort(b, c.Host))
+	inside := net.JoinHostPort(c.Host, port(b))
 	p := run(b, "Fairlead", 0, strings.Fields(os.Getenv("ROUTER_ENV")), bin, "-http-addr", c.HTTP, "-https-addr", c.HTTPS, "-internal-addr", inside, "-tls-dir", c.Dir, "-kubeconfig", k.Kubeconfig)
 	wait(b, func() error {
 		res, err := http.Get("http://" + inside + "/readyz")

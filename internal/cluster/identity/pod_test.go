@@ -41,6 +41,7 @@ import (
 	"fairlead.dev/fairlead/internal/httptunnel"
 	"fairlead.dev/fairlead/internal/link/linktest"
 	podruntime "fairlead.dev/fairlead/internal/runtime"
+	"fairlead.dev/fairlead/internal/testing/freeport"
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 )
 
@@ -82,10 +83,7 @@ func newStage(t *testing.T) *stage {
 	})
 	s.must(s.c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ml"}}))
 	s.must(os.WriteFile(filepath.Join(s.dir, component.KeyEndpoint), []byte(s.Server.URL+"\n"), 0o600))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	s.must(err)
-	s.address = l.Addr().String()
-	s.must(l.Close())
+	s.address = freeport.Address(s.t)
 	return s
 }
 

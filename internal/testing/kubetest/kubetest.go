@@ -6,12 +6,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,6 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // BinaryEnv names the environment variable that holds the path of the multi-call Kubernetes binary.
@@ -66,7 +66,7 @@ func startCluster(t testing.TB, etcdFlags ...string) *Cluster {
 			t.Fatal(err)
 		}
 	}
-	ports := freePorts(t, 3)
+	ports := []int{freeport.Take(t), freeport.Take(t), freeport.Take(t)}
 	etcd := start(t, dir, "etcd", append(etcdArgs(dir, ports), etcdFlags...)...)
 	api := start(t, dir, "kube-apiserver", apiserverArgs(dir, certs, ports)...)
 	cfg := &rest.Config{
@@ -223,21 +223,6 @@ func findBinary() (string, error) {
 		}
 		dir = parent
 	}
-}
-
-func freePorts(t testing.TB, n int) []int {
-	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports[i], _ = strconv.Atoi(port)
-	}
-	return ports
 }
 
 func writeKubeconfig(path string, cfg *rest.Config) error {

@@ -15,10 +15,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // What opens every server.
@@ -48,12 +51,7 @@ func Start(t testing.TB) *Server {
 func StartOn(t testing.TB, host string) *Server {
 	t.Helper()
 	bin := build(t)
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := net.JoinHostPort(host, strconv.Itoa(freeport.Take(t)))
 	s := &Server{Endpoint: "http://" + address, dir: t.TempDir()}
 	meta := t.TempDir()
 	var out bytes.Buffer

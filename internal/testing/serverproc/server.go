@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fairlead.dev/fairlead/internal/testing/freeport"
 )
 
 // APIVersion ends paths of the resource manager.
@@ -52,7 +54,7 @@ type Config struct {
 func Start(tb testing.TB, c Config) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	addr := freeAddress(tb)
+	addr := freeport.Address(tb)
 	public := "https://" + addr
 	if c.Host != "" {
 		_, port, _ := net.SplitHostPort(addr)
@@ -79,15 +81,6 @@ func Start(tb testing.TB, c Config) *Server {
 		tb.Fatalf("logging in: %v\n%s", err, text)
 	}
 	return s
-}
-
-func freeAddress(tb testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // logIn waits for the server and gets the administrator's token.
