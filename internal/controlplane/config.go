@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/signin"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 )
@@ -40,8 +42,10 @@ type Config struct {
 	// UsersFile is a YAML file of people who sign in with a password (package users); "" is users.yaml in DataDir, which need not be there.
 	UsersFile string
 	// OIDC is an outside provider that people sign in at; without Issuer there is none. OIDCSecretFile holds its ClientSecret.
-	OIDC                signin.OutsideConfig
-	OIDCSecretFile      string
+	OIDC           signin.OutsideConfig
+	OIDCSecretFile string
+	// SigningKeyAge is for how long a key signs tokens before the next one does; 0 keeps the one there is.
+	SigningKeyAge       time.Duration
 	LogLevel, LogFormat string
 	// Installer reaches managed clusters; nil takes none.
 	Installer types.Installer
@@ -71,6 +75,7 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.OIDCSecretFile, "oidc-client-secret-file", "", "file with the client secret (none: a public client)")
 	fs.StringVar(&c.OIDC.CAFile, "oidc-ca-file", "", "PEM file of the authority that verifies the provider (default: the system's)")
 	fs.StringVar(&c.OIDC.Name, "oidc-name", "", "what the sign-in page calls the provider (default: its host)")
+	fs.DurationVar(&c.SigningKeyAge, "signing-key-age", issuer.DefaultKeyAge, "for how long a key signs tokens before the next one does; 0 does not change keys")
 	fs.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "text or json")
 }
@@ -143,6 +148,9 @@ func (c *Config) Validate() error {
 	}
 	if c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDCSecretFile != "" || c.OIDC.CAFile != "" || c.OIDC.Name != "") {
 		bad("--oidc-client-id and the like need --oidc-issuer, the provider's address")
+	}
+	if least := 2 * issuer.Settle; c.SigningKeyAge != 0 && c.SigningKeyAge < least {
+		bad("--signing-key-age %s: want at least %s, or 0 to change keys by hand only", c.SigningKeyAge, least)
 	}
 	if len(c.Locations) == 0 {
 		c.Locations = []string{"local"}

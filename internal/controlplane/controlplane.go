@@ -123,7 +123,7 @@ func (p *plane) open(ctx context.Context) error {
 	if made {
 		p.log.Info("first start: the administrator's credentials are in a file", "path", filepath.Join(p.cfg.DataDir, AdminFile))
 	}
-	return p.wire(tenantID, ca)
+	return p.wire(ctx, tenantID, ca)
 }
 
 func openStore(ctx context.Context, cfg Config) (store.Store, error) {
@@ -146,7 +146,7 @@ func openStore(ctx context.Context, cfg Config) (store.Store, error) {
 }
 
 // wire connects the parts: registry and engine, issuer and role check, blob front, link, history, reconcilers, server.
-func (p *plane) wire(tenantID, ca string) error {
+func (p *plane) wire(ctx context.Context, tenantID, ca string) error {
 	p.authz = authz.New(p.store)
 	keys, err := loadKeys(p.cfg.DataDir)
 	if err != nil {
@@ -156,7 +156,7 @@ func (p *plane) wire(tenantID, ca string) error {
 	if err != nil {
 		return err
 	}
-	p.issuer, err = issuer.New(issuer.Config{Dir: filepath.Join(p.cfg.DataDir, "token-keys"), PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Identities: identity.Tokens{Store: p.store}, People: people, Log: p.log})
+	p.issuer, err = issuer.New(ctx, issuer.Config{Keys: issuer.KeyStore{Store: p.store, Box: keys.box}, FormerKeys: filepath.Join(p.cfg.DataDir, "token-keys"), KeyAge: p.cfg.SigningKeyAge, PublicURL: p.cfg.PublicURL, TenantID: tenantID, Store: p.store, Agents: agentKeys(p.store), Identities: identity.Tokens{Store: p.store}, People: people, Log: p.log})
 	if err != nil {
 		return fmt.Errorf("preparing token issuer: %w", err)
 	}
@@ -250,7 +250,7 @@ func (p *plane) serve(ctx context.Context, listeners []net.Listener) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var work errgroup.Group
-	for _, run := range []func(context.Context) error{p.authz.Run, p.runner.Run, p.front.Run, p.logs.Run, trimMemory} {
+	for _, run := range []func(context.Context) error{p.authz.Run, p.issuer.Run, p.runner.Run, p.front.Run, p.logs.Run, trimMemory} {
 		work.Go(func() error { return run(background) })
 	}
 	g, failed := errgroup.WithContext(ctx)

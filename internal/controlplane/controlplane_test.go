@@ -280,6 +280,7 @@ func TestConfig(t *testing.T) {
 		"url":    {DataDir: "d", Listen: []string{":1"}, PublicURL: "host:1"},
 		"tls":    {DataDir: "d", Listen: []string{":1"}, TLSCert: "x"},
 		"suffix": {DataDir: "d", Listen: []string{":1"}, StorageSuffix: "10.0.0.1:8443"},
+		"keys":   {DataDir: "d", Listen: []string{":1"}, SigningKeyAge: time.Hour},
 		"level":  {DataDir: "d", Listen: []string{":1"}, LogLevel: "loud"},
 	} {
 		err := bad.Validate()

@@ -42,7 +42,7 @@ func (is *Issuer) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 // KeySet is the JSON web key set that verifies all tokens but runs', as text.
 func (is *Issuer) KeySet() (string, error) {
 	var set jose.JSONWebKeySet
-	for _, k := range is.keys.get().public().Keys {
+	for _, k := range is.ring.Load().public().Keys {
 		if k.Algorithm == string(jose.RS256) {
 			set.Keys = append(set.Keys, k)
 		}
@@ -61,5 +61,5 @@ func (is *Issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=3600")
-	sendJSON(w, http.StatusOK, is.keys.get().public())
+	sendJSON(w, http.StatusOK, is.ring.Load().public())
 }

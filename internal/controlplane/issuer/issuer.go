@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/controlplane/resource"
@@ -75,10 +76,14 @@ type NoIdentity struct{ Reason string }
 
 func (e *NoIdentity) Error() string { return e.Reason }
 
-// Config is what an issuer needs. All fields are required but Identities, People, Now and Log.
+// Config is what an issuer needs. All fields are required but FormerKeys, KeyAge, Identities, People, Now and Log.
 type Config struct {
-	// Dir holds the signing keys, one <kid>.pem each (mode 0600); the newest signs, all verify.
-	Dir string
+	// Keys are the signing keys.
+	Keys KeyStore
+	// FormerKeys is a folder that earlier releases kept signing keys in; those found there are taken over.
+	FormerKeys string
+	// KeyAge is for how long a key signs; 0 does not rotate.
+	KeyAge time.Duration
 	// PublicURL is the audience of every token and the base of the issuer's name.
 	PublicURL string
 	TenantID  string
@@ -95,7 +100,7 @@ type Config struct {
 // Issuer issues and verifies tokens.
 type Issuer struct {
 	cfg      Config
-	keys     *keyFolder
+	ring     atomic.Pointer[keyring]
 	asks     *throttle.Limiter // by client id
 	guesses  *throttle.Limiter // by client id and address
 	audience map[string]bool
@@ -103,8 +108,8 @@ type Issuer struct {
 	checks   *throttle.Gate // of secrets
 }
 
-// New loads the signing keys of cfg.Dir, making the first one when there is none.
-func New(cfg Config) (*Issuer, error) {
+// New loads the signing keys, making the first one when there is none. Run looks after them.
+func New(ctx context.Context, cfg Config) (*Issuer, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -116,14 +121,18 @@ func New(cfg Config) (*Issuer, error) {
 		return nil, fmt.Errorf("public URL %q: want https://host[:port]", cfg.PublicURL)
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
-	keys, err := openKeys(cfg.Dir, cfg.Log)
-	if err != nil {
-		return nil, fmt.Errorf("loading signing keys: %w", err)
+	if cfg.FormerKeys != "" {
+		if err := cfg.Keys.takeOver(ctx, cfg.FormerKeys); err != nil {
+			return nil, fmt.Errorf("taking over signing keys: %w", err)
+		}
 	}
-	is := &Issuer{cfg: cfg, keys: keys, asks: throttle.New(cfg.Now, askBurst, askPerSecond), guesses: throttle.Guesses(cfg.Now),
+	is := &Issuer{cfg: cfg, asks: throttle.New(cfg.Now, askBurst, askPerSecond), guesses: throttle.Guesses(cfg.Now),
 		audience: map[string]bool{}, checks: throttle.NewGate()}
 	for _, a := range append([]string{cfg.PublicURL}, referenceAudiences...) {
 		is.audience[a] = true
+	}
+	if err := is.tendKeys(ctx); err != nil {
+		return nil, fmt.Errorf("loading signing keys: %w", err)
 	}
 	return is, nil
 }

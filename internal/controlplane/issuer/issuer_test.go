@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/controlplane/throttle"
@@ -57,7 +57,7 @@ type fixture struct {
 	t     *testing.T
 	is    *Issuer
 	mux   *http.ServeMux
-	dir   string
+	keys  KeyStore
 	store store.Store
 	clock time.Time
 }
@@ -71,7 +71,11 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	f := &fixture{t: t, dir: t.TempDir(), store: st, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, keys: KeyStore{st, box}, store: st, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	f.reload()
 	der, err := x509.MarshalPKIXPublicKey(&clientKey().PublicKey)
 	if err != nil {
@@ -90,7 +94,7 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) reload() {
 	f.t.Helper()
-	is, err := New(Config{Dir: f.dir, PublicURL: public + "/", TenantID: tenant, Store: f.store, Now: f.now, Agents: func(_ context.Context, id string) (Agent, error) {
+	is, err := New(f.t.Context(), Config{Keys: f.keys, KeyAge: DefaultKeyAge, PublicURL: public + "/", TenantID: tenant, Store: f.store, Now: f.now, Agents: func(_ context.Context, id string) (Agent, error) {
 		switch {
 		case strings.EqualFold(id, cluster):
 			return Agent{[]crypto.PublicKey{&newerKey().PublicKey, &clientKey().PublicKey}, strings.ToLower(cluster), 42}, nil
@@ -340,8 +344,8 @@ func TestVerify(t *testing.T) {
 		}
 		return tok
 	}
-	current := f.is.keys.get().current
-	own, kid := current.key, current.kid
+	current := f.is.ring.Load().at(f.clock)
+	own, kid := current.key, current.ID
 	same := func(map[string]any) {}
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"`+kid+`"}`)) + "." + strings.Split(good, ".")[1] + "."
 	if _, err := f.is.Verify(t.Context(), sign(jose.RS256, own, kid, same)); err != nil {
@@ -377,7 +381,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestRunsToken is signed by the curve's key, also by a server that reads the key files anew.
+// TestRunsToken is signed by the curve's key, also by a server that reads the keys anew.
 func TestRunsToken(t *testing.T) {
 	f := newFixture(t)
 	tok, err := f.is.Issue(t.Context(), Claims{Subject: "run", Kind: KindRun, Scope: "/Job"}, time.Hour)
@@ -387,11 +391,7 @@ func TestRunsToken(t *testing.T) {
 	if head, _ := base64.RawURLEncoding.DecodeString(strings.Split(tok, ".")[0]); !strings.Contains(string(head), `"ES256"`) {
 		t.Errorf("header %s", head)
 	}
-	ring, err := readKeys(f.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.is.keys.ring = ring
+	f.reload()
 	if p, err := f.is.Verify(t.Context(), tok); err != nil || p.Kind != KindRun || p.Scope != "/job" {
 		t.Errorf("%+v %v", p, err)
 	}
@@ -422,73 +422,6 @@ func TestTokenOfAnEndpoint(t *testing.T) {
 	var claims jwt.Claims
 	if err := parsed.Claims(set.Keys[0], &claims); err != nil || claims.Audience[0] != "https://fl.example/onlineEndpoints/1" {
 		t.Errorf("%+v, %v", claims, err)
-	}
-}
-
-func TestRotation(t *testing.T) {
-	f := newFixture(t)
-	old, err := f.is.Issue(t.Context(), Claims{Subject: "u", Kind: KindUser}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := f.is.keys.get().current.kid
-	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(filepath.Join(f.dir, was+".pem"), past, past); err != nil {
-		t.Fatal(err)
-	}
-	if err := Rotate(f.dir); err != nil {
-		t.Fatal(err)
-	}
-	if f.is.keys.get().current.kid == was {
-		t.Error("the old key still signs")
-	}
-	if _, err := f.is.Verify(t.Context(), old); err != nil {
-		t.Errorf("old token: %v", err)
-	}
-	_, m := f.request("GET", "/"+tenant+"/discovery/v2.0/keys", "", nil)
-	if n := len(m["keys"].([]any)); n != 4 { // two and those for runs that are derived from them
-		t.Errorf("%d keys published", n)
-	}
-	for _, k := range m["keys"].([]any) {
-		if _, private := k.(map[string]any)["d"]; private {
-			t.Fatal("a private key is published")
-		}
-	}
-	if fi, err := os.Stat(filepath.Join(f.dir, was+".pem")); err != nil || fi.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", fi.Mode(), err)
-	}
-
-	half := filepath.Join(f.dir, "half.pem")
-	if err := os.WriteFile(half, []byte("-----BEGIN PRIV"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.is.Verify(t.Context(), old); err != nil {
-		t.Errorf("while a key is being copied: %v", err)
-	}
-	if err := errors.Join(os.Remove(half), os.Remove(filepath.Join(f.dir, was+".pem"))); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.is.Verify(t.Context(), old); !errors.Is(err, ErrInvalid) {
-		t.Errorf("old token, its key deleted: %v", err)
-	}
-}
-
-// TestKeysAreReadOnce: a folder that has settled is not read again until it changes.
-func TestKeysAreReadOnce(t *testing.T) {
-	f := newFixture(t)
-	past := time.Now().Add(-time.Minute)
-	if err := os.Chtimes(f.dir, past, past); err != nil {
-		t.Fatal(err)
-	}
-	first := f.is.keys.get()
-	if f.is.keys.get() != first {
-		t.Error("read again, though nothing changed")
-	}
-	if err := Rotate(f.dir); err != nil {
-		t.Fatal(err)
-	}
-	if f.is.keys.get() == first {
-		t.Error("not read again after a change")
 	}
 }
 
@@ -561,7 +494,16 @@ func TestDiscovery(t *testing.T) {
 
 // FuzzVerify: no bytes make a principal, for nobody knows the key.
 func FuzzVerify(f *testing.F) {
-	is, err := New(Config{Dir: f.TempDir(), PublicURL: public, TenantID: tenant})
+	st, err := sqlite.Open(f.Context(), filepath.Join(f.TempDir(), "test.db"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { st.Close() })
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		f.Fatal(err)
+	}
+	is, err := New(f.Context(), Config{Keys: KeyStore{st, box}, PublicURL: public, TenantID: tenant})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,38 +1,40 @@
 package issuer
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"sort"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
 
-// keyring is the set of signing keys; a rotation adds a newer file and, once old tokens have expired, removes the older.
+// tendEvery is how often keys are read from the store, and looked after.
+const tendEvery = time.Minute
+
+// keyring is the signing keys as they were last read.
 type keyring struct {
-	current signingKey
-	byKID   map[string]crypto.PublicKey
-	// order is newest first.
-	order []string
+	// keys are oldest first.
+	keys  []signingKey
+	infos []KeyInfo
+	byKID map[string]crypto.PublicKey
+	// read tells the stored keys that these are: keys are not opened again when it is the same.
+	read string
 }
 
-// signingKey is a key of the folder and the one for runs' tokens that is derived from it, so that both live and end together. A run's
+// signingKey is a stored key and the one for runs' tokens that is derived from it, so that both live and end together. A run's
 // token is signed at every submit; that costs a thirtieth with a curve.
 type signingKey struct {
-	kid    string
+	KeyInfo
 	key    *rsa.PrivateKey
 	runKID string
 	runKey *ecdsa.PrivateKey
@@ -43,78 +45,83 @@ func (k signingKey) signs(kind string) jose.SigningKey {
 	if kind == KindRun {
 		return jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.runKey, KeyID: k.runKID}}
 	}
-	return jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.key, KeyID: k.kid}}
+	return jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.key, KeyID: k.ID}}
 }
 
-// ensureKey makes the folder and its first key.
-func ensureKey(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making key folder: %w", err)
+func newKeyring(keys []signingKey) *keyring {
+	r := &keyring{keys: keys, byKID: map[string]crypto.PublicKey{}}
+	for _, k := range keys {
+		r.infos = append(r.infos, k.KeyInfo)
+		r.byKID[k.ID], r.byKID[k.runKID] = &k.key.PublicKey, &k.runKey.PublicKey
 	}
-	files, err := keyFiles(dir)
-	if err == nil && len(files) == 0 {
-		err = makeKey(dir)
-	}
-	return err
+	return r
 }
 
-func readKeys(dir string) (*keyring, error) {
-	files, err := keyFiles(dir)
+// at is the key that signs at a time.
+func (r *keyring) at(now time.Time) signingKey { return r.keys[signing(r.infos, now)] }
+
+// public is the key set, newest first.
+func (r *keyring) public() jose.JSONWebKeySet {
+	var set jose.JSONWebKeySet
+	for _, k := range slices.Backward(r.keys) {
+		set.Keys = append(set.Keys,
+			jose.JSONWebKey{Key: &k.key.PublicKey, KeyID: k.ID, Use: "sig", Algorithm: string(jose.RS256)},
+			jose.JSONWebKey{Key: &k.runKey.PublicKey, KeyID: k.runKID, Use: "sig", Algorithm: string(jose.ES256)})
+	}
+	return set
+}
+
+// Run looks after the signing keys until ctx ends.
+func (is *Issuer) Run(ctx context.Context) error {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := is.tendKeys(ctx); err != nil && ctx.Err() == nil {
+				is.cfg.Log.Error("looking after signing keys; the last ones stay in use", "error", err)
+			}
+		}
+	}
+}
+
+// tendKeys makes and deletes keys as it is time to, and takes the stored ones into use.
+func (is *Issuer) tendKeys(ctx context.Context) error {
+	if err := is.cfg.Keys.tend(ctx, is.cfg.Now(), is.cfg.KeyAge); err != nil {
+		return err
+	}
+	recs, err := keyRecords(ctx, is.cfg.Keys.Store)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s holds no signing key (*.pem)", dir)
+	read := ""
+	for _, rec := range recs {
+		read += fmt.Sprintf("%s/%d ", rec.ID, rec.version)
 	}
-	r := &keyring{byKID: map[string]crypto.PublicKey{}}
-	for _, f := range files {
-		k, err := readKey(f)
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", f, err)
-		}
-		if r.current.key == nil {
-			r.current = k
-		}
-		if r.byKID[k.kid] == nil {
-			r.order = append(r.order, k.kid, k.runKID)
-		}
-		r.byKID[k.kid], r.byKID[k.runKID] = &k.key.PublicKey, &k.runKey.PublicKey
+	last := is.ring.Load()
+	if last != nil && last.read == read {
+		return nil
 	}
-	return r, nil
+	keys, failed := is.cfg.Keys.open(recs)
+	if len(keys) == 0 {
+		return errors.Join(errors.New("the store holds no signing key that opens"), failed)
+	}
+	ring := newKeyring(keys)
+	ring.read = read
+	if failed != nil {
+		is.cfg.Log.Error("some signing keys do not open; what they signed is refused", "error", failed)
+	}
+	if last != nil {
+		is.cfg.Log.Info("signing keys have changed", "keys", len(keys), "signs", ring.at(is.cfg.Now()).ID)
+	}
+	is.ring.Store(ring)
+	return nil
 }
 
-// keyFiles lists *.pem newest first (by modification time, then name).
-func keyFiles(dir string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.pem"))
-	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", dir, err)
-	}
-	stamp := func(f string) int64 {
-		fi, err := os.Stat(f)
-		if err != nil {
-			return 0
-		}
-		return fi.ModTime().UnixNano()
-	}
-	sort.Slice(files, func(i, j int) bool {
-		if a, b := stamp(files[i]), stamp(files[j]); a != b {
-			return a > b
-		}
-		return files[i] > files[j]
-	})
-	return slices.Clip(files), nil
-}
-
-func readKey(file string) (signingKey, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return signingKey{}, err
-	}
-	block, _ := pem.Decode(raw)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return signingKey{}, errors.New("no PEM block of type PRIVATE KEY")
-	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+func parseKey(der []byte) (signingKey, error) {
+	k, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return signingKey{}, fmt.Errorf("parsing PKCS#8: %w", err)
 	}
@@ -126,8 +133,7 @@ func readKey(file string) (signingKey, error) {
 	if err != nil {
 		return signingKey{}, err
 	}
-	kid := keyID(&rk.PublicKey)
-	return signingKey{kid: kid, key: rk, runKID: kid + "-run", runKey: run}, nil
+	return signingKey{key: rk, runKID: keyID(&rk.PublicKey) + "-run", runKey: run}, nil
 }
 
 // runKey derives the key of runs' tokens.
@@ -146,50 +152,4 @@ func runKey(k *rsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 func keyID(k *rsa.PublicKey) string {
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(k))
 	return hex.EncodeToString(sum[:10])
-}
-
-func makeKey(dir string) error {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return fmt.Errorf("generating signing key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		return fmt.Errorf("encoding signing key: %w", err)
-	}
-	return writeNew(filepath.Join(dir, keyID(&k.PublicKey)+".pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-// writeNew writes a file that is whole or absent.
-func writeNew(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return nil
-}
-
-// Rotate makes a new signing key, which running servers begin to use. Tokens of the older keys stay valid until their files are
-// deleted; do that once AgentTTL has passed.
-func Rotate(dir string) error { return makeKey(dir) }
-
-func (r *keyring) public() jose.JSONWebKeySet {
-	var set jose.JSONWebKeySet
-	for _, kid := range r.order {
-		alg := jose.RS256
-		if _, is := r.byKID[kid].(*ecdsa.PublicKey); is {
-			alg = jose.ES256
-		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: r.byKID[kid], KeyID: kid, Use: "sig", Algorithm: string(alg)})
-	}
-	return set
 }

@@ -100,7 +100,7 @@ func (is *Issuer) grantedScope(r *http.Request) string {
 
 // idToken tells the client who signed in.
 func (is *Issuer) idToken(p Person) (string, error) {
-	signer, err := jose.NewSigner(is.keys.get().current.signs(KindUser), (&jose.SignerOptions{}).WithType("JWT"))
+	signer, err := jose.NewSigner(is.ring.Load().at(is.cfg.Now()).signs(KindUser), (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", fmt.Errorf("making signer: %w", err)
 	}

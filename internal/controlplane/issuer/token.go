@@ -52,13 +52,16 @@ type private struct {
 	Version  string `json:"ver"`
 }
 
-// Issue signs a token that lives for ttl.
+// Issue signs a token that lives for ttl, at most LongestTTL.
 func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string, error) {
-	signer, err := jose.NewSigner(is.keys.get().current.signs(c.Kind), (&jose.SignerOptions{}).WithType("JWT"))
+	if ttl > LongestTTL {
+		return "", fmt.Errorf("signing token: it would live for %s and outlive its key; at most %s is possible", ttl, LongestTTL)
+	}
+	now := is.cfg.Now()
+	signer, err := jose.NewSigner(is.ring.Load().at(now).signs(c.Kind), (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", fmt.Errorf("making signer: %w", err)
 	}
-	now := is.cfg.Now()
 	std := jwt.Claims{Issuer: is.Name(), Subject: c.Subject, Audience: jwt.Audience{cmp.Or(c.Audience, is.cfg.PublicURL)}, ID: uuid.NewString(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(ttl))}
 	priv := private{Kind: c.Kind, Scope: strings.ToLower(c.Scope), ScopeSeq: c.ScopeSeq, Name: c.Name, ObjectID: c.Subject, TenantID: is.cfg.TenantID, AppID: c.ClientID, AZP: c.ClientID, Version: "2.0"}
@@ -90,7 +93,7 @@ func (is *Issuer) signed(token string) (resource.Principal, error) {
 	if len(token) > 16<<10 {
 		return resource.Principal{}, fmt.Errorf("%w: longer than 16 KiB", ErrInvalid)
 	}
-	keys := is.keys.get()
+	keys := is.ring.Load()
 	if p, ok := is.verified.get(token, is.cfg.Now(), keys); ok {
 		return p, nil
 	}

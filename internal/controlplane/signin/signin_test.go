@@ -70,7 +70,7 @@ func newFixture(t *testing.T, outside *OutsideConfig) *fixture {
 		}
 	}
 	f.signin = New(cfg)
-	f.issuer, err = issuer.New(issuer.Config{Dir: t.TempDir(), PublicURL: f.url, TenantID: tenant, Store: st, People: f.signin, Now: cfg.Now})
+	f.issuer, err = issuer.New(t.Context(), issuer.Config{Keys: issuer.KeyStore{Store: st, Box: box}, PublicURL: f.url, TenantID: tenant, Store: st, People: f.signin, Now: cfg.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -15,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/machinelearning"
+	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 	"fairlead.dev/fairlead/internal/link"
@@ -144,7 +144,7 @@ func routes(c *machinelearning.InferenceConfig) v1alpha1.ContainerRoutes {
 
 // fetchTokenTTL is how long the token for a deployment's model and code is good. It is renewed after a third of that, so that pods
 // that start while the cluster is without link have one for two months.
-const fetchTokenTTL = 90 * 24 * time.Hour
+const fetchTokenTTL = issuer.LongestTTL
 
 // RenewFetchToken is the age at which a deployment's token is renewed.
 const RenewFetchToken = fetchTokenTTL / 3

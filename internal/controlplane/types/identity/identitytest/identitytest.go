@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/job"
+	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/identity"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
@@ -40,8 +41,11 @@ func New(t *testing.T) *Lab {
 	mux := http.NewServeMux()
 	l.Server = httptest.NewTLSServer(mux)
 	t.Cleanup(l.Server.Close)
-	var err error
-	l.Issuer, err = issuer.New(issuer.Config{Dir: t.TempDir(), PublicURL: l.Server.URL, TenantID: l.Deps.TenantID, Store: l.Store,
+	box, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Issuer, err = issuer.New(t.Context(), issuer.Config{Keys: issuer.KeyStore{Store: l.Store, Box: box}, PublicURL: l.Server.URL, TenantID: l.Deps.TenantID, Store: l.Store,
 		Agents:     func(context.Context, string) (issuer.Agent, error) { return issuer.Agent{}, store.ErrNotFound },
 		Identities: identity.Tokens{Store: l.Store}})
 	if err != nil {
