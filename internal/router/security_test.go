@@ -157,6 +157,9 @@ func TestIdleConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	idle = min(idle, int(limit.Cur)/2-2000) // Both ends are in this process, and what other tests have left.
+	if idle < 1000 {
+		t.Fatalf("%d files may be open, which are %d connections: too few to show anything; raise the hard limit (ulimit -Hn 24000)", limit.Cur, idle)
+	}
 	model := serveModel(t, echo)
 	r := start(t, routertest.One("one", nil, model.addr), nil)
 	conns := make([]net.Conn, 0, idle)
