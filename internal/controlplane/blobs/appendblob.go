@@ -183,7 +183,8 @@ func (f *Front) appendBlock(r *request) error {
 	h := r.w.Header()
 	h.Set("x-ms-blob-append-offset", strconv.FormatInt(at, 10))
 	h.Set("x-ms-blob-committed-block-count", strconv.Itoa(len(i.segs)))
-	r.created(i, b.want)
+	b.confirm(h)
+	r.created(i, "")
 	return nil
 }
 

@@ -55,6 +55,9 @@ func (f *Front) putBlock(r *request) error {
 	if err != nil {
 		return err
 	}
+	if r.ContentLength == 0 {
+		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "Content-Length 0: a block has at least one byte.")
+	}
 	opts := &blob.WriterOptions{ContentType: "application/octet-stream"}
 	err = f.upload(r.Context(), r.name.stagedKey(id), opts, b, func(finish func() error) error {
 		if err := b.check(); err != nil {
@@ -65,9 +68,7 @@ func (f *Front) putBlock(r *request) error {
 	if err != nil {
 		return err
 	}
-	if b.want != "" {
-		r.w.Header().Set("Content-MD5", b.want)
-	}
+	b.confirm(r.w.Header())
 	r.w.Header().Set("x-ms-request-server-encrypted", "false")
 	r.w.WriteHeader(http.StatusCreated)
 	return nil
@@ -133,6 +134,9 @@ func (f *Front) putBlockList(r *request) error {
 	}
 	refs, err := parseBlockList(b)
 	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, b); err != nil { // what follows the list is part of what its sum is of
 		return err
 	}
 	if err := b.check(); err != nil {

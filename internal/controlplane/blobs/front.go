@@ -182,10 +182,14 @@ func (f *Front) routeContainer(r *request) (operation, bool) {
 // admit checks the request's signature or token.
 func (f *Front) admit(r *request, op operation) error {
 	n := r.name
-	if n.name == "" {
-		n.name = strings.TrimSuffix(r.q.Get("prefix"), "/")
+	if n.name == "" { // a list of runs/one is one of runs, too: it has runs/onetwo
+		prefix := r.q.Get("prefix")
+		n.name = prefix[:max(0, strings.LastIndexByte(prefix, '/'))]
 	}
 	if r.q.Has("sig") {
+		if r.name.name == "" && r.q.Get("sr") == "b" {
+			return sasRefused("The shared access signature is for one blob (sr=b), not for its container.")
+		}
 		perms, err := f.checkSAS(r.q, n, r.TLS != nil)
 		if err != nil {
 			return err

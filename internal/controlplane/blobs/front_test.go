@@ -325,6 +325,7 @@ func TestAuthentication(t *testing.T) {
 	w.want(get("runs/one/log", one+"&sp=w"), 403, "AuthenticationFailed")
 
 	folder := query(w.SAS(acct, "azureml", "runs/one", "rlc", time.Hour))
+	w.want(w.do("PUT", "runs/onetwo/log", "", "text", blockBlob), 201, "")
 	w.want(get("runs/one/log", folder), 200, "")
 	w.want(get("runs/one", folder), 404, "BlobNotFound")
 	w.want(get("runs/onetwo/log", folder), 403, "AuthenticationFailed")
@@ -333,6 +334,9 @@ func TestAuthentication(t *testing.T) {
 		return w.raw("GET", strings.TrimSuffix(base, "/")+q+"&restype=container&comp=list&prefix="+prefix, "")
 	}
 	w.want(list("runs/one/", folder), 200, "")
+	w.want(list("runs/one/lo", folder), 200, "")
+	w.want(list("runs/one", folder), 403, "AuthenticationFailed") // has runs/onetwo, too
+	w.want(list("runs/one/log/", query(w.BlobSAS(acct, "azureml", "runs/one/log", "rl", time.Hour))), 403, "AuthenticationFailed")
 	w.want(list("runs/", folder), 403, "AuthenticationFailed")
 	w.want(list("", folder), 403, "AuthenticationFailed")
 	w.want(w.raw("PUT", base+"runs/one/new"+folder, "x", blockBlob), 201, "")

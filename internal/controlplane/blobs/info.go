@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,6 +167,9 @@ func (f *Front) writerOptions(r *request) (*blob.WriterOptions, error) {
 	return opts, nil
 }
 
+// metadataRule is what names of metadata are: identifiers, which are elements of XML in lists.
+var metadataRule = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // maxMetadata bounds names and values of one blob's metadata together, in bytes.
 const maxMetadata = 8 << 10
 
@@ -179,6 +183,10 @@ func requestMetadata(h http.Header) (map[string]string, error) {
 		}
 		if name == "" {
 			return nil, errorf(http.StatusBadRequest, "EmptyMetadataKey", "A metadata header x-ms-meta- has no name after it.")
+		}
+		if !metadataRule.MatchString(name) {
+			return nil, errorf(http.StatusBadRequest, "InvalidMetadata",
+				"The name of metadata %.64q is not valid: it must be a letter or an underscore, then letters, digits and underscores.", name)
 		}
 		value := strings.Join(v, ",")
 		for _, c := range []byte(value) {

@@ -162,6 +162,9 @@ func xmlOf(e entry) xmlBlob {
 	m := userMetadata(a.Metadata)
 	b.Metadata = &xmlMetadata{}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if !metadataRule.MatchString(k) { // kept before names were checked, and no element of XML
+			continue
+		}
 		b.Metadata.Items = append(b.Metadata.Items, xmlItem{XMLName: xml.Name{Local: k}, Value: m[k]})
 	}
 	return b

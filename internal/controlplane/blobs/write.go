@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"hash"
+	"hash/crc64"
 	"io"
 	"net/http"
 	"strings"
@@ -45,11 +47,19 @@ func (f *Front) upload(ctx context.Context, key string, opts *blob.WriterOptions
 	})
 }
 
-// body is the request's body with its declared length and MD5 checked once it is read.
+// crc64Header is the other sum that a client may give with a body: 8 bytes, the least significant first.
+const crc64Header = "x-ms-content-crc64"
+
+// crc64Table is of the polynomial of x-ms-content-crc64.
+var crc64Table = crc64.MakeTable(0x9A6C9329AC4BC9B5)
+
+// body is the request's body, with its declared length and sums checked once it is read.
 type body struct {
 	io.Reader
-	sum  hash.Hash
-	want string
+	header http.Header
+	md5    hash.Hash   // nil: nothing to compare with
+	want   []string    // base64 of what md5 must give
+	crc    hash.Hash64 // nil: nothing to compare with
 }
 
 func requestBody(r *request, limit int64) (*body, error) {
@@ -60,25 +70,73 @@ func requestBody(r *request, limit int64) (*body, error) {
 		return nil, errorf(http.StatusRequestEntityTooLarge, "RequestBodyTooLarge",
 			"The request body of %d bytes is larger than the %d bytes that this operation takes.", r.ContentLength, limit)
 	}
-	b := &body{Reader: r.Body, want: r.Header.Get("Content-MD5")}
-	if b.want != "" {
-		if err := checkMD5Header("Content-MD5", b.want); err != nil {
+	if source := r.Header.Get("x-ms-copy-source"); source != "" {
+		return nil, errorf(http.StatusBadRequest, "UnsupportedHeader", "Content by x-ms-copy-source is not supported by this operation; read %.200q and send it.", withoutQuery(source))
+	}
+	b := &body{Reader: r.Body, header: r.Header}
+	if sum := r.Header.Get("Content-MD5"); sum != "" {
+		if err := checkMD5Header("Content-MD5", sum); err != nil {
 			return nil, err
 		}
-		b.sum = md5.New()
-		b.Reader = io.TeeReader(r.Body, b.sum)
+		b.expectMD5(sum)
+	}
+	if v := r.Header.Get(crc64Header); v != "" {
+		if sum, err := base64.StdEncoding.DecodeString(v); err != nil || len(sum) != 8 {
+			return nil, errorf(http.StatusBadRequest, "InvalidHeaderValue", "%s %.64q is not the base64 of 8 bytes.", crc64Header, v)
+		}
+		b.crc = crc64.New(crc64Table)
+		b.Reader = io.TeeReader(b.Reader, b.crc)
 	}
 	return b, nil
 }
 
+// withoutQuery is an address without its query, where signatures are.
+func withoutQuery(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
+}
+
+// expectMD5 makes check compare one more sum; nothing may have been read.
+func (b *body) expectMD5(sum string) {
+	if b.want = append(b.want, sum); b.md5 == nil {
+		b.md5 = md5.New()
+		b.Reader = io.TeeReader(b.Reader, b.md5)
+	}
+}
+
 func (b *body) check() error {
-	if b.sum == nil {
+	for _, want := range b.want {
+		if err := sameMD5(want, b.md5.Sum(nil)); err != nil {
+			return err
+		}
+	}
+	if b.crc == nil {
 		return nil
 	}
-	if got := base64.StdEncoding.EncodeToString(b.sum.Sum(nil)); got != b.want {
-		return errorf(http.StatusBadRequest, "Md5Mismatch", "The MD5 value specified in the request (%s) did not match with the MD5 value calculated by the server (%s).", b.want, got)
+	var sum [8]byte
+	binary.LittleEndian.PutUint64(sum[:], b.crc.Sum64())
+	if got, want := base64.StdEncoding.EncodeToString(sum[:]), b.header.Get(crc64Header); got != want {
+		return errorf(http.StatusBadRequest, "Crc64Mismatch", "The CRC64 value specified in the request (%s) did not match with the CRC64 value calculated by the server (%s).", want, got)
 	}
 	return nil
+}
+
+// sameMD5 compares a sum that the client gave with the content's.
+func sameMD5(want string, sum []byte) error {
+	if got := base64.StdEncoding.EncodeToString(sum); got != want {
+		return errorf(http.StatusBadRequest, "Md5Mismatch", "The MD5 value specified in the request (%s) did not match with the MD5 value calculated by the server (%s).", want, got)
+	}
+	return nil
+}
+
+// confirm tells the client which of its sums were compared.
+func (b *body) confirm(h http.Header) {
+	if sum := b.header.Get("Content-MD5"); sum != "" {
+		h.Set("Content-MD5", sum)
+	}
+	if b.crc != nil {
+		h.Set(crc64Header, b.header.Get(crc64Header))
+	}
 }
 
 // mayReplace checks a write's conditions against what is there now; the blob's lock must be held.
@@ -144,8 +202,10 @@ func (f *Front) putBlob(r *request) error {
 			return err
 		}
 	}
-	if b.want != "" && opts.Metadata[metaMD5] == "" {
-		opts.Metadata[metaMD5] = b.want
+	if sum := opts.Metadata[metaMD5]; sum != "" {
+		b.expectMD5(sum)
+	} else if len(b.want) > 0 {
+		opts.Metadata[metaMD5] = b.want[0]
 	}
 	var i *info
 	err = f.upload(r.Context(), r.name.blockKey(), opts, b, func(finish func() error) (err error) {
@@ -158,6 +218,7 @@ func (f *Front) putBlob(r *request) error {
 	if err != nil {
 		return err
 	}
+	b.confirm(r.w.Header())
 	r.created(i, i.md5)
 	return nil
 }
