@@ -12,6 +12,10 @@
 package link
 
 import (
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 )
@@ -84,12 +88,20 @@ const HeartbeatIntervalSeconds = 10
 
 // ClusterStatus is what the agent knows of its cluster.
 type ClusterStatus struct {
-	AgentVersion      string `json:"agentVersion"`
+	AgentVersion string `json:"agentVersion"`
+	// AgentKey is the KeyID of the key by which the agent that speaks has its tokens.
+	AgentKey          string `json:"agentKey,omitempty"`
 	KubernetesVersion string `json:"kubernetesVersion"`
 	Distribution      string `json:"distribution"`
 	Infrastructure    string `json:"infrastructure"`
 	TotalNodeCount    int    `json:"totalNodeCount"`
 	TotalCoreCount    int    `json:"totalCoreCount"`
+}
+
+// KeyID is short for an agent's public key.
+func KeyID(key *rsa.PublicKey) string {
+	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(key))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // NodesStatus is what cluster-status-reporter sees: nodes, namespaces that jobs may name and instance types.

@@ -120,7 +120,7 @@ func Run(ctx context.Context, cfg Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return observer.Run(ctx) })
 	group.Go(func() error { return broker.Run(ctx) })
-	group.Go(func() error { return heartbeat(ctx, kube, Version, observer.Set, cfg.Log) })
+	group.Go(func() error { return heartbeat(ctx, kube, link.KeyID(&key.PublicKey), observer.Set, cfg.Log) })
 	group.Go(func() error { return manager.Run(ctx) })
 	group.Go(func() error { return serveConnect(ctx, cfg, kube, client) })
 	group.Go(func() error {

@@ -17,10 +17,10 @@ import (
 const inventoryInterval = time.Minute
 
 // heartbeat posts ClusterStatus every link.HeartbeatIntervalSeconds until ctx ends.
-func heartbeat(ctx context.Context, kube kubernetes.Interface, version string, observe func(key string, value any) error, log *slog.Logger) error {
+func heartbeat(ctx context.Context, kube kubernetes.Interface, key string, observe func(key string, value any) error, log *slog.Logger) error {
 	tick := time.NewTicker(link.HeartbeatIntervalSeconds * time.Second)
 	defer tick.Stop()
-	status := link.ClusterStatus{AgentVersion: version, Distribution: generic, Infrastructure: generic}
+	status := link.ClusterStatus{AgentVersion: Version, AgentKey: key, Distribution: generic, Infrastructure: generic}
 	var counted time.Time
 	for {
 		if time.Since(counted) >= inventoryInterval {

@@ -1,6 +1,7 @@
 package managedcluster
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -15,6 +16,9 @@ import (
 	"fairlead.dev/fairlead/api/containerservice"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types"
+	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
+	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
+	"fairlead.dev/fairlead/internal/link"
 )
 
 // keyBits is the size of an agent's RSA key.
@@ -28,6 +32,23 @@ func newKey() (private []byte, public string, err error) {
 	}
 	private = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
+}
+
+// agents are the KeyID of the key that is registered, and that of the agent that was heard last; "" for none.
+func (c *Controller) agents(ctx context.Context, rec store.Record) (registered, heard string, err error) {
+	st, _, err := clusterstate.Heartbeat(ctx, c.d.Store, rec.Key)
+	if err != nil {
+		return "", "", err
+	}
+	p, err := properties(rec)
+	if err != nil || p.AgentPublicKeyCertificate == "" {
+		return "", st.AgentKey, err
+	}
+	key, err := agentkey.Parse(p.AgentPublicKeyCertificate)
+	if err != nil {
+		return "", "", fmt.Errorf("key of %s %w", rec.Key, err)
+	}
+	return link.KeyID(key.Public), st.AgentKey, nil
 }
 
 // maxFormer bounds the keys of installations that failed one after the other.

@@ -69,7 +69,7 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (reconcile.Resul
 	if in.memory, err = types.ManagedState(rec); err != nil {
 		return reconcile.Result{}, err
 	}
-	if _, in.seen, err = clusterstate.Heartbeat(ctx, c.d.Store, key); err != nil {
+	if in.key, in.heard, err = c.agents(ctx, rec); err != nil {
 		return reconcile.Result{}, err
 	}
 	do, again := plan(in)

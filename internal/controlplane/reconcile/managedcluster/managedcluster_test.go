@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -30,24 +31,26 @@ func TestPlan(t *testing.T) {
 	for name, c := range map[string]struct {
 		state  string
 		memory types.ManagedInternal
-		seen   time.Time
+		heard  string
 		want   action
 		again  time.Duration
 	}{
-		"new":                     {"Creating", types.ManagedInternal{Generation: 1}, time.Time{}, install, 0},
-		"another is at it":        {"Creating", types.ManagedInternal{Generation: 1, Claimed: now.Add(time.Minute)}, time.Time{}, wait, time.Minute},
-		"another broke off":       {"Creating", types.ManagedInternal{Generation: 1, Claimed: ago(time.Second)}, time.Time{}, install, 0},
-		"not heard of yet":        {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, time.Time{}, wait, poll},
-		"heard of before only":    {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(time.Minute)}, ago(2 * time.Minute), wait, poll},
-		"heard of":                {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, now, succeed, 0},
-		"never heard of":          {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(patience)}, time.Time{}, giveUp, 0},
-		"changed":                 {"Updating", types.ManagedInternal{Generation: 2, Installed: 1, InstalledAt: ago(time.Hour)}, now, install, 0},
-		"done":                    {"Succeeded", types.ManagedInternal{Generation: 1, Installed: 1}, now, nothing, 0},
-		"failed":                  {"Failed", types.ManagedInternal{Generation: 1}, time.Time{}, nothing, 0},
-		"deleted":                 {"Deleting", types.ManagedInternal{Generation: 1, Installed: 1}, now, uninstall, 0},
-		"deleted while installed": {"Deleting", types.ManagedInternal{Generation: 1, Claimed: now.Add(time.Second)}, now, wait, time.Second},
+		"new":                      {"Creating", types.ManagedInternal{Generation: 1}, "", install, 0},
+		"another is at it":         {"Creating", types.ManagedInternal{Generation: 1, Claimed: now.Add(time.Minute)}, "", wait, time.Minute},
+		"another broke off":        {"Creating", types.ManagedInternal{Generation: 1, Claimed: ago(time.Second)}, "", install, 0},
+		"not heard of yet":         {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, "", wait, poll},
+		"the former is heard":      {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(time.Minute)}, "old", wait, poll},
+		"one that says no key":     {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(time.Minute)}, "", wait, poll},
+		"heard of":                 {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, "new", succeed, 0},
+		"never heard of":           {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(patience)}, "", giveUp, 0},
+		"only the former is heard": {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(patience)}, "old", giveUp, 0},
+		"changed":                  {"Updating", types.ManagedInternal{Generation: 2, Installed: 1, InstalledAt: ago(time.Hour)}, "old", install, 0},
+		"done":                     {"Succeeded", types.ManagedInternal{Generation: 1, Installed: 1}, "new", nothing, 0},
+		"failed":                   {"Failed", types.ManagedInternal{Generation: 1}, "", nothing, 0},
+		"deleted":                  {"Deleting", types.ManagedInternal{Generation: 1, Installed: 1}, "new", uninstall, 0},
+		"deleted while installed":  {"Deleting", types.ManagedInternal{Generation: 1, Claimed: now.Add(time.Second)}, "new", wait, time.Second},
 	} {
-		if do, again := plan(input{now: now, state: c.state, memory: c.memory, seen: c.seen}); do != c.want || again != c.again {
+		if do, again := plan(input{now: now, state: c.state, memory: c.memory, key: "new", heard: c.heard}); do != c.want || again != c.again {
 			t.Errorf("%s: %d after %s; want %d after %s", name, do, again, c.want, c.again)
 		}
 	}
@@ -124,6 +127,17 @@ func expect(t *testing.T, e *typestest.Env, state, text string) {
 	}
 }
 
+// heard is a heartbeat of an agent.
+func heard(t *testing.T, e *typestest.Env, a types.ManagedAgent) {
+	t.Helper()
+	block, _ := pem.Decode(a.PrivateKeyPEM)
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{AgentKey: link.KeyID(&key.PublicKey), KubernetesVersion: "v1.36.3", TotalNodeCount: 2})
+}
+
 func TestLife(t *testing.T) {
 	f := &faulty{uid: "u1"}
 	e, c := setUp(t, f)
@@ -137,7 +151,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("the agent was told %+v", a)
 	}
 	e.Advance(time.Second)
-	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{KubernetesVersion: "v1.36.3", TotalNodeCount: 2})
+	heard(t, e, f.installed[0])
 	e.Step(c, typestest.Managed)
 	expect(t, e, "Succeeded", `"agentPoolProfiles":[{"count":2`)
 
@@ -153,7 +167,14 @@ func TestLife(t *testing.T) {
 		t.Errorf("former keys while the agent comes up: %q, %v", m.FormerKeys, err)
 	}
 	e.Advance(time.Second)
-	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{KubernetesVersion: "v1.36.3", TotalNodeCount: 2})
+	heard(t, e, f.installed[0]) // which goes on until the new one runs
+	e.Step(c, typestest.Managed)
+	expect(t, e, "Updating", "")
+	if m, err := types.ManagedState(e.Record(typestest.Managed)); err != nil || len(m.FormerKeys) != 1 {
+		t.Errorf("former keys when a former agent was heard: %q, %v", m.FormerKeys, err)
+	}
+	e.Advance(time.Second)
+	heard(t, e, f.installed[1])
 	e.Step(c, typestest.Managed)
 	if m, err := types.ManagedState(e.Record(typestest.Managed)); err != nil || len(m.FormerKeys) != 0 {
 		t.Errorf("former keys when it has: %q, %v", m.FormerKeys, err)

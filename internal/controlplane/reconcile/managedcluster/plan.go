@@ -26,7 +26,7 @@ const (
 const (
 	// patience is how long an agent may take to connect: an image may have to be pulled.
 	patience = 10 * time.Minute
-	// poll is how often an agent that was installed is looked for: its heartbeat may equal an older one, which logs no change.
+	// poll is how often an agent that was installed is looked for.
 	poll = 2 * time.Second
 )
 
@@ -36,8 +36,8 @@ type input struct {
 	// state is the provisioningState.
 	state  string
 	memory types.ManagedInternal
-	// seen is the newest heartbeat, zero before the first.
-	seen time.Time
+	// key is the KeyID of the agent's, heard that of the agent whose heartbeat is the newest: of a former one while it is replaced.
+	key, heard string
 }
 
 // plan decides, and when to look again for wait.
@@ -54,7 +54,7 @@ func plan(in input) (action, time.Duration) {
 		return uninstall, 0
 	case m.Installed < m.Generation:
 		return install, 0
-	case in.seen.After(m.InstalledAt):
+	case in.heard == in.key:
 		return succeed, 0
 	case in.now.Sub(m.InstalledAt) < patience:
 		return wait, poll
