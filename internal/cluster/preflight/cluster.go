@@ -21,7 +21,7 @@ const (
 func checkFacts(s Subject, f Facts) []Finding {
 	var out []Finding
 	for _, u := range f.Unread {
-		fix := "kubectl get --raw=/readyz?verbose"
+		fix := "kubectl get --raw=/readyz?verbose says how the API server is; to look again: " + s.command()
 		if apierrors.IsForbidden(u.Err) {
 			fix = grant(s)
 		}
@@ -42,7 +42,7 @@ func checkRights(s Subject, f Facts) []Finding {
 		"the agent's account is not cluster-admin, and Kubernetes lets nobody grant rights that they do not have"))
 }
 
-func checkVersion(_ Subject, f Facts) []Finding {
+func checkVersion(s Subject, f Facts) []Finding {
 	switch {
 	case f.Version == "":
 		return nil
@@ -50,7 +50,7 @@ func checkVersion(_ Subject, f Facts) []Finding {
 		return one(found(VersionNotSupported, fmt.Sprintf("upgrade the cluster to Kubernetes 1.%d or newer, one minor version at a time; with kubeadm: kubeadm upgrade plan", oldestMinor),
 			"the cluster runs Kubernetes %s; the oldest that is supported is 1.%d", f.Version, oldestMinor))
 	case f.Major > 1 || f.Minor > newestMinor:
-		return one(found(VersionNotTested, "fairlead connectedk8s connect, with a newer fairlead, upgrades the agent",
+		return one(found(VersionNotTested, "with a newer fairlead: "+s.agent("connect", "update --kube-config <file>"),
 			"the cluster runs Kubernetes %s; the newest that this agent was tested with is 1.%d", f.Version, newestMinor))
 	}
 	return nil
@@ -111,6 +111,9 @@ func open(s Subject, f Facts) []corev1.Node {
 	return out
 }
 
+// join prints the command that adds a node.
+const join = "kubeadm token create --print-join-command"
+
 // checkNodes says the first reason why no node takes the extension's pods.
 func checkNodes(s Subject, f Facts) []Finding {
 	if len(open(s, f)) > 0 || f.unread("nodes") {
@@ -131,7 +134,7 @@ func noNode(s Subject, nodes []corev1.Node) Finding {
 		return slices.DeleteFunc(slices.Clone(left), func(n corev1.Node) bool { return !ok(n) })
 	}
 	if len(left) == 0 {
-		return found(InsufficientNode, "add a Linux node; with kubeadm: kubeadm token create --print-join-command", "the cluster has no node")
+		return found(InsufficientNode, "add a Linux node; with kubeadm: "+join, "the cluster has no node")
 	}
 	some := left[0].Name
 	if left = narrow(func(n corev1.Node) bool { return matches(n, want) }); len(left) == 0 {
@@ -139,11 +142,11 @@ func noNode(s Subject, nodes []corev1.Node) Finding {
 		return found(InsufficientNode, "kubectl label node "+some+" "+strings.ReplaceAll(label, ",", " "), "no node has the labels of setting nodeSelector: %s", label)
 	}
 	if left = narrow(usable); len(left) == 0 {
-		return found(InsufficientNode, "add a node with Linux on amd64 or arm64: kubectl get nodes -L kubernetes.io/os,kubernetes.io/arch", "no node runs Linux on amd64 or arm64")
+		return found(InsufficientNode, "add a node with Linux on amd64 or arm64; with kubeadm: "+join, "no node runs Linux on amd64 or arm64")
 	}
 	some = left[0].Name
 	if left = narrow(ready); len(left) == 0 {
-		return found(InsufficientNode, "kubectl describe node "+some, "no node is Ready, %s among them", some)
+		return found(InsufficientNode, "kubectl describe node "+some+" says why; on the node: systemctl restart kubelet", "no node is Ready, %s among them", some)
 	}
 	some = left[0].Name
 	if left = narrow(func(n corev1.Node) bool { return !n.Spec.Unschedulable }); len(left) == 0 {
@@ -177,23 +180,26 @@ func checkCapacity(s Subject, f Facts) []Finding {
 	if need.CPU <= free.CPU && need.Memory <= free.Memory {
 		return nil
 	}
-	return one(found(InsufficientCapacity, "kubectl describe nodes | grep -A 8 'Allocated resources', then add a node or remove pods",
+	return one(found(InsufficientCapacity, "kubectl describe nodes | grep -A 8 'Allocated resources' says what takes it; remove pods, or add a node; with kubeadm: "+join,
 		"the extension's pods ask for %s; %d nodes that take them have %s left", need, len(nodes), free))
 }
 
 // String is an amount as Kubernetes writes it.
 func (a Amount) String() string { return fmt.Sprintf("%dm CPU and %dMi memory", a.CPU, a.Memory>>20) }
 
+// proxy is what of `update` sends the agent through one.
+const proxy = "update --proxy-https http://<proxy>:<port>"
+
 // maxSkew is below the life of what the agent proves its identity with.
 const maxSkew = 2 * time.Minute
 
 func checkNetwork(s Subject, f Facts) []Finding {
 	if f.Unreachable != nil {
-		return one(found(BadNetwork, fmt.Sprintf("kubectl logs -n %s deployment/fairlead-agent; through a proxy: fairlead connectedk8s update --proxy-https", s.AgentNamespace),
+		return one(found(BadNetwork, fmt.Sprintf("kubectl logs -n %s deployment/fairlead-agent tells more; through a proxy: %s", s.AgentNamespace, s.agent(proxy, proxy)),
 			"the control plane cannot be reached from the cluster: %v", f.Unreachable))
 	}
 	if f.Ahead.Abs() > maxSkew {
-		return one(found(ClockSkew, "timedatectl set-ntp true, on every node", "the control plane's clock and the cluster's differ by %s", f.Ahead.Abs().Round(time.Second)))
+		return one(found(ClockSkew, "on every node: timedatectl set-ntp true", "the control plane's clock and the cluster's differ by %s", f.Ahead.Abs().Round(time.Second)))
 	}
 	return nil
 }
@@ -201,14 +207,18 @@ func checkNetwork(s Subject, f Facts) []Finding {
 // restarts is how often the agent may have restarted before it is called unhealthy.
 const restarts = 5
 
-func checkAgent(_ Subject, f Facts) []Finding {
+func checkAgent(s Subject, f Facts) []Finding {
 	for _, p := range f.Agent {
 		for _, c := range p.Status.ContainerStatuses {
 			last := c.LastTerminationState.Terminated
 			if c.RestartCount < restarts || last == nil {
 				continue
 			}
-			return one(found(AgentUnhealthy, fmt.Sprintf("kubectl logs -n %s %s -c %s --previous", p.Namespace, p.Name, c.Name),
+			mend := s.restartAgent()
+			if last.Reason == "OOMKilled" {
+				mend = fmt.Sprintf("kubectl set resources -n %s deployment/fairlead-agent -c %s --limits=memory=1Gi", s.AgentNamespace, c.Name)
+			}
+			return one(found(AgentUnhealthy, fmt.Sprintf("kubectl logs -n %s %s -c %s --previous says why; %s", p.Namespace, p.Name, c.Name, mend),
 				"pod %s/%s: container %s restarted %d times, last with exit code %d (%s)", p.Namespace, p.Name, c.Name, c.RestartCount, last.ExitCode, last.Reason))
 		}
 	}

@@ -20,7 +20,7 @@ func checkCustomResources(_ Subject, f Facts) []Finding {
 	if len(versions) == 0 || slices.Contains(versions, amlVersion) {
 		return nil
 	}
-	return one(found(CustomResourceConflict, "kubectl get crd -o name | grep "+amlGroup+", and remove the installation that they belong to",
+	return one(found(CustomResourceConflict, "when the installation that they belong to is removed: kubectl get crd -o name | grep "+amlGroup+" | xargs kubectl delete",
 		"the cluster serves %s/%s of another installation, and the extension needs %s", amlGroup, strings.Join(versions, ","), amlVersion))
 }
 
@@ -61,7 +61,7 @@ func checkKueue(s Subject, f Facts) []Finding {
 		return nil
 	}
 	if strings.Contains(f.Kueue, "manageJobsWithoutQueueName: true") {
-		return one(found(KueueManagesAll, fmt.Sprintf("kubectl edit configmap kueue-manager-config -n %s, and exclude the namespaces of computes in managedJobsNamespaceSelector", kueue.Namespace),
+		return one(found(KueueManagesAll, fmt.Sprintf("exclude the namespaces of computes in managedJobsNamespaceSelector: kubectl edit configmap kueue-manager-config -n %s", kueue.Namespace),
 			"%s has manageJobsWithoutQueueName: it suspends jobs that name no queue", kueue))
 	}
 	return one(left(nil, "%s is Kueue", kueue))

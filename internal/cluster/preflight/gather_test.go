@@ -192,7 +192,7 @@ func TestGather(t *testing.T) {
 		if err := kube.CoreV1().Namespaces().Delete(t.Context(), "azureml", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		expect(t, Findings(Run(s, Gather(t.Context(), kube, s))), fault{code: NamespaceTerminating, level: Error, message: "namespace azureml because it is being terminated", fix: "kubectl describe namespace azureml"})
+		expect(t, Findings(Run(s, Gather(t.Context(), kube, s))), fault{code: NamespaceTerminating, level: Error, message: "namespace azureml because it is being terminated", fix: "kubectl patch <kind> <name> -n azureml"})
 	})
 	t.Run("the report keeps every phase", func(t *testing.T) {
 		s.Namespace = "reports"

@@ -9,6 +9,10 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
+// leftInNamespace shows what keeps a namespace, and ends one of it whose controller is gone.
+const leftInNamespace = "kubectl api-resources --verbs=list --namespaced -o name | xargs -n 1 kubectl get --ignore-not-found --show-kind -n %[1]s says what is left; " +
+	"of each that nobody ends: kubectl patch <kind> <name> -n %[1]s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'"
+
 func checkNamespace(s Subject, f Facts) []Finding {
 	if f.Namespace == nil || f.Namespace.DeletionTimestamp == nil || s.Phase == PreDelete {
 		return nil
@@ -19,7 +23,7 @@ func checkNamespace(s Subject, f Facts) []Finding {
 			why += "; " + c.Message
 		}
 	}
-	return one(found(NamespaceTerminating, "kubectl describe namespace "+s.Namespace+", and remove what it says is left",
+	return one(found(NamespaceTerminating, fmt.Sprintf(leftInNamespace, s.Namespace),
 		"unable to create new content in namespace %s because it is being terminated%s", s.Namespace, why))
 }
 
@@ -123,7 +127,7 @@ func checkPolicies(s Subject, f Facts) []Finding {
 		if way == networkingv1.PolicyTypeIngress {
 			what = "the API server does not reach the webhooks of its controllers"
 		}
-		out = append(out, found(BadNetwork, fmt.Sprintf("kubectl delete networkpolicy %s -n %s, or allow %s beside it", closed, s.Namespace, strings.ToLower(string(way))),
+		out = append(out, found(BadNetwork, fmt.Sprintf("allow %s beside it, or: kubectl delete networkpolicy %s -n %s", strings.ToLower(string(way)), closed, s.Namespace),
 			"NetworkPolicy %s/%s allows no %s: %s", s.Namespace, closed, strings.ToLower(string(way)), what))
 	}
 	return out

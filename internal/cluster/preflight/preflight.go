@@ -58,14 +58,39 @@ func (s Subject) protect(settings string) string {
 }
 
 func (s Subject) command() string {
-	cluster, group, typ := "<cluster>", "<group>", "connectedClusters"
-	if id, err := arm.ParseID(s.ClusterID); err == nil {
-		cluster, group = id.Name(), id.ResourceGroup
-		if strings.Contains(strings.ToLower(s.ClusterID), "/managedclusters/") {
-			typ = "managedClusters"
-		}
+	cluster, group, managed := s.cluster()
+	typ := "connectedClusters"
+	if managed {
+		typ = "managedClusters"
 	}
 	return fmt.Sprintf("fairlead k8s-extension update -n %s -c %s -t %s -g %s", s.Release, cluster, typ, group)
+}
+
+// agent is a command that changes the cluster's agent; the verbs are those for connected and for managed clusters.
+func (s Subject) agent(connected, managed string) string {
+	cluster, group, is := s.cluster()
+	verb := "connectedk8s " + connected
+	if is {
+		verb = "aks " + managed
+	}
+	noun, flags, _ := strings.Cut(verb, " --")
+	if flags != "" {
+		flags = " --" + flags
+	}
+	return fmt.Sprintf("fairlead %s -n %s -g %s%s", noun, cluster, group, flags)
+}
+
+func (s Subject) cluster() (name, group string, managed bool) {
+	id, err := arm.ParseID(s.ClusterID)
+	if err != nil {
+		return "<cluster>", "<group>", false
+	}
+	return id.Name(), id.ResourceGroup, strings.Contains(strings.ToLower(s.ClusterID), "/managedclusters/")
+}
+
+// restartAgent is the command that starts the agent anew.
+func (s Subject) restartAgent() string {
+	return fmt.Sprintf("kubectl rollout restart -n %s deployment/fairlead-agent", s.AgentNamespace)
 }
 
 // Level is how much a finding matters.
@@ -82,7 +107,8 @@ const (
 type Finding struct {
 	Code  Code
 	Level Level
-	// Message is what is wrong, Fix the command that mends it; "" when there is nothing to mend.
+	// Message is what is wrong. Fix ends with the command that mends it, after ": " or "; " where something stands before; it is "" for
+	// Information, which needs no mending.
 	Message, Fix string
 	// Values change the chart's, so that the extension fits what was found.
 	Values map[string]any
@@ -174,7 +200,7 @@ func Run(s Subject, f Facts) []Result {
 func guarded(c check, s Subject, f Facts) (out []Finding) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = one(found(CheckerPanic, fmt.Sprintf("kubectl logs -n %s deployment/fairlead-agent", s.AgentNamespace), "check %s broke off: %v; the other checks are not affected", c.name, r))
+			out = one(found(CheckerPanic, fmt.Sprintf("kubectl logs -n %s deployment/fairlead-agent tells more; an agent without this mistake: %s", s.AgentNamespace, s.agent("connect", "update --kube-config <file>")), "check %s broke off: %v; the other checks are not affected", c.name, r))
 		}
 	}()
 	return c.decide(s, f)

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,9 +143,9 @@ var clusterFaults = map[string]fault{
 	"rights": {func(_ *Subject, f *Facts) { f.Allowed = false },
 		InsufficientRights, Error, "the agent's account is not cluster-admin", "kubectl create clusterrolebinding fairlead-agent-admin"},
 	"old Kubernetes": {func(_ *Subject, f *Facts) { f.Version, f.Minor = "v1.29.4", 29 },
-		VersionNotSupported, Error, "Kubernetes v1.29.4; the oldest that is supported is 1.30", "upgrade the cluster to Kubernetes 1.30"},
+		VersionNotSupported, Error, "Kubernetes v1.29.4; the oldest that is supported is 1.30", "kubeadm upgrade plan"},
 	"new Kubernetes": {func(_ *Subject, f *Facts) { f.Version, f.Minor = "v1.99.0", 99 },
-		VersionNotTested, Warning, "v1.99.0; the newest that this agent was tested with is 1.36", "fairlead connectedk8s connect"},
+		VersionNotTested, Warning, "v1.99.0; the newest that this agent was tested with is 1.36", "fairlead connectedk8s connect -n edge -g lab"},
 	"no node": {func(_ *Subject, f *Facts) { f.Nodes = nil },
 		InsufficientNode, Error, "the cluster has no node", "kubeadm token create"},
 	"no node yet, but an autoscaler": {func(_ *Subject, f *Facts) { f.Nodes, f.Autoscaler = nil, true },
@@ -152,11 +153,11 @@ var clusterFaults = map[string]fault{
 	"node selector": {func(s *Subject, _ *Facts) { s.set("nodeSelector.pool=ml") },
 		InsufficientNode, Error, "no node has the labels of setting nodeSelector: pool=ml", "kubectl label node n1 pool=ml"},
 	"Windows": {eachNode(func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }),
-		InsufficientNode, Error, "no node runs Linux on amd64 or arm64", "kubectl get nodes -L"},
+		InsufficientNode, Error, "no node runs Linux on amd64 or arm64", join},
 	"architecture": {eachNode(func(n *corev1.Node) { n.Labels[corev1.LabelArchStable] = "s390x" }),
-		InsufficientNode, Error, "no node runs Linux on amd64 or arm64", "kubectl get nodes -L"},
+		InsufficientNode, Error, "no node runs Linux on amd64 or arm64", join},
 	"not ready": {eachNode(func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionUnknown }),
-		InsufficientNode, Error, "no node is Ready, n1 among them", "kubectl describe node n1"},
+		InsufficientNode, Error, "no node is Ready, n1 among them", "systemctl restart kubelet"},
 	"cordoned": {eachNode(func(n *corev1.Node) { n.Spec.Unschedulable = true }),
 		InsufficientNode, Error, "every node is cordoned", "kubectl uncordon n1"},
 	"tainted": {eachNode(func(n *corev1.Node) {
@@ -166,14 +167,19 @@ var clusterFaults = map[string]fault{
 		f.Requested = map[string]Amount{"n1": {2000, 0}, "n2": {1999, 0}, "n3": {2500, 0}}
 	}, InsufficientCapacity, Warning, "ask for 25m CPU and 64Mi memory; 3 nodes that take them have 1m CPU and 12288Mi memory left", "kubectl describe nodes"},
 	"unreachable": {func(_ *Subject, f *Facts) { f.Unreachable = errors.New("proxyconnect tcp: refused") },
-		BadNetwork, Warning, "cannot be reached from the cluster: proxyconnect tcp: refused", "kubectl logs -n azure-arc deployment/fairlead-agent"},
+		BadNetwork, Warning, "cannot be reached from the cluster: proxyconnect tcp: refused", "fairlead connectedk8s update -n edge -g lab --proxy-https http://"},
 	"clock": {func(_ *Subject, f *Facts) { f.Ahead = -7 * time.Minute },
 		ClockSkew, Warning, "differ by 7m0s", "timedatectl set-ntp true"},
 	"agent restarts": {func(_ *Subject, f *Facts) {
 		f.Agent = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "azure-arc", Name: "fairlead-agent-x"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "agent", RestartCount: 9, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}}},
 		}}}}
-	}, AgentUnhealthy, Warning, "container agent restarted 9 times, last with exit code 137 (OOMKilled)", "kubectl logs -n azure-arc fairlead-agent-x -c agent --previous"},
+	}, AgentUnhealthy, Warning, "container agent restarted 9 times, last with exit code 137 (OOMKilled)", "kubectl logs -n azure-arc fairlead-agent-x -c agent --previous says why; kubectl set resources -n azure-arc deployment/fairlead-agent -c agent --limits=memory=1Gi"},
+	"agent crashes": {func(_ *Subject, f *Facts) {
+		f.Agent = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "azure-arc", Name: "fairlead-agent-x"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "agent", RestartCount: 9, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error"}}},
+		}}}}
+	}, AgentUnhealthy, Warning, "last with exit code 2 (Error)", "kubectl rollout restart -n azure-arc deployment/fairlead-agent"},
 	"webhook": {func(_ *Subject, f *Facts) {
 		f.Webhooks = []Webhook{{Kind: "ValidatingWebhookConfiguration", Config: "policy", Name: "pods.policy.io", Service: "policy/webhook"}}
 	}, WebhookNotAnswering, Error, "Service policy/webhook has no pod that answers", "kubectl delete validatingwebhookconfiguration policy"},
@@ -183,7 +189,7 @@ var namespaceFaults = map[string]fault{
 	"terminating": {func(_ *Subject, f *Facts) {
 		f.Namespace.DeletionTimestamp = &metav1.Time{Time: now}
 		f.Namespace.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceContentRemaining, Status: corev1.ConditionTrue, Message: "pods. has 1 resource instances"}}
-	}, NamespaceTerminating, Error, "unable to create new content in namespace azureml because it is being terminated; pods. has 1", "kubectl describe namespace azureml"},
+	}, NamespaceTerminating, Error, "unable to create new content in namespace azureml because it is being terminated; pods. has 1", "kubectl patch <kind> <name> -n azureml --type=merge"},
 	"quota of pods": {func(_ *Subject, f *Facts) { f.Quotas = []corev1.ResourceQuota{quota(corev1.ResourcePods, "4", "2")} },
 		QuotaExceeded, Error, "ResourceQuota azureml/team leaves 2 of pods, and the extension needs 3", "kubectl edit resourcequota team -n azureml"},
 	"quota of CPU": {func(_ *Subject, f *Facts) {
@@ -219,7 +225,7 @@ var namespaceFaults = map[string]fault{
 
 var componentFaults = map[string]fault{
 	"custom resources of another": {func(_ *Subject, f *Facts) { f.Groups[amlGroup] = []string{"v1"} },
-		CustomResourceConflict, Error, "serves amlarc.azureml.com/v1 of another installation, and the extension needs v1alpha1", "kubectl get crd -o name | grep amlarc.azureml.com"},
+		CustomResourceConflict, Error, "serves amlarc.azureml.com/v1 of another installation, and the extension needs v1alpha1", "kubectl get crd -o name | grep amlarc.azureml.com | xargs kubectl delete"},
 	"JobSet of another version": {func(_ *Subject, f *Facts) { f.Groups[jobSetGroup] = []string{"v1beta9"} },
 		CustomResourceConflict, Error, "JobSet serves v1beta9, and jobs need v1alpha2", "kubectl apply --server-side -f " + jobSetManifest},
 	"JobSet missing": {func(s *Subject, _ *Facts) { s.set("installJobSet=False") },
@@ -345,6 +351,53 @@ func TestFaults(t *testing.T) {
 			t.Errorf("no fault shows %s %s", code, code.Name)
 		}
 	}
+}
+
+// mends are the programs, and their verbs, that change something.
+var mends = map[string][]string{
+	"kubectl":     {"annotate", "apply", "create", "delete", "edit", "label", "patch", "rollout", "set", "taint", "uncordon"},
+	"fairlead":    {"aks", "connectedk8s", "k8s-extension"},
+	"helm":        {"uninstall"},
+	"kubeadm":     {"token", "upgrade"},
+	"systemctl":   {"restart"},
+	"timedatectl": {"set-ntp"},
+}
+
+// TestFixes: what is no mere information ends in a command that changes something, in all faults and for both kinds of clusters.
+func TestFixes(t *testing.T) {
+	for _, table := range []map[string]fault{clusterFaults, namespaceFaults, componentFaults, routerFaults} {
+		for name, c := range table {
+			for _, id := range []string{clusterID, strings.Replace(clusterID, "Microsoft.Kubernetes/connectedClusters", "Microsoft.ContainerService/managedClusters", 1), ""} {
+				s, f := subject(), healthy()
+				c.make(&s, &f)
+				s.ClusterID = id
+				for _, found := range Findings(Run(s, f)) {
+					if found.Level != Information && !mended(found.Fix) || strings.Contains(id, "managed") && strings.Contains(found.Fix, "connected") {
+						t.Errorf("%s: no command that mends it ends %q", name, found.Fix)
+					}
+				}
+			}
+		}
+	}
+	broken := guarded(check{name: "broken", decide: func(Subject, Facts) []Finding { panic("index out of range") }}, subject(), healthy())
+	if !mended(broken[0].Fix) {
+		t.Errorf("a check that breaks off: no command that mends it ends %q", broken[0].Fix)
+	}
+}
+
+// mended reports whether a fix ends in a command that changes something; a command that only looks may be its first half ("a | xargs b").
+func mended(fix string) bool {
+	last := fix
+	for _, end := range []string{": ", "; "} {
+		last = last[strings.LastIndex(last, end)+1:]
+	}
+	for command := range strings.SplitSeq(strings.TrimSpace(last), " | ") {
+		words := strings.Fields(strings.TrimPrefix(command, "xargs "))
+		if len(words) > 1 && slices.Contains(mends[words[0]], words[1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestNothingFound: what looks like a fault and is none.
