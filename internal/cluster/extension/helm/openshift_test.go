@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +91,7 @@ func TestOpenShift(t *testing.T) {
 			}
 		})
 	}
+	testConfinement(t, constraints, pods)
 	allowed := func(account string) bool {
 		n := 0
 		for _, scc := range constraints {
@@ -114,6 +117,63 @@ func TestOpenShift(t *testing.T) {
 	if left := listConstraints(t, cluster.Config); len(left) != 1 || left["azure-arc"].Name == "" {
 		t.Errorf("%d constraints are left", len(left))
 	}
+}
+
+// testConfinement: SELinux confines every pod as it does containers, but for those with folders of their node, which lie outside of what
+// containers reach, whatever these folders' types. The module of the nodes' policy names the domain in which csi-blob-node is asked for
+// mounts, and no file of a node: what a confined pod is given of one, models and mounts, comes to it by the kubelet.
+func testConfinement(t *testing.T, constraints map[string]securityv1.SecurityContextConstraints, pods []pod) {
+	t.Helper()
+	domains := map[string]string{}
+	for _, p := range pods {
+		for _, scc := range constraints {
+			if slices.Contains(scc.Users, "system:serviceaccount:"+p.account) {
+				domains[p.name] = domain(scc, p.spec)
+			}
+		}
+		node := slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil })
+		if want := map[bool]string{true: outside, false: confined}[node]; domains[p.name] != want {
+			t.Errorf("%s runs as %s and has folders of its node: %v; want %s", p.name, domains[p.name], node, want)
+		}
+	}
+	source, err := os.ReadFile("../../selinux/fairlead.cil")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := map[string]string{} // of each type that confined containers may do something to: the class of object
+	for _, rule := range regexp.MustCompile(`(?m)^\(allow (\S+) (\S+) \((\S+)`).FindAllStringSubmatch(string(source), -1) {
+		if rule[1] != confined {
+			t.Errorf("the module gives something to %s", rule[1])
+		}
+		rules[rule[2]] += rule[3] + " "
+	}
+	want := map[string]string{
+		domains["DaemonSet csi-blob-node"]: "unix_stream_socket fd ", // the broker's socket, and what it answers
+		"fuse_device_t":                    "chr_file ",              // /dev/fuse, of which k8s-host-device-plugin-daemonset tells the kubelet
+		"fusefs_t":                         "filesystem dir file lnk_file ",
+	}
+	if !maps.Equal(rules, want) {
+		t.Errorf("the module is about %v, want %v", rules, want)
+	}
+	if got := domains["Pod of a volume"]; got != confined {
+		t.Errorf("a pod that serves a volume runs as %s", got)
+	}
+}
+
+// Types of processes in containers.
+const confined, outside = "container_t", "spc_t"
+
+// domain is the SELinux type that a pod runs as under a constraint; container runtimes confine no privileged container.
+func domain(scc securityv1.SecurityContextConstraints, spec corev1.PodSpec) string {
+	for _, c := range spec.Containers {
+		if sc := c.SecurityContext; sc != nil && sc.Privileged != nil && *sc.Privileged {
+			return outside
+		}
+	}
+	if o := scc.SELinuxContext.SELinuxOptions; o != nil && o.Type != "" {
+		return o.Type
+	}
+	return confined
 }
 
 // defineConstraints applies the custom resource definition of the module github.com/openshift/api.
