@@ -47,11 +47,7 @@ var lostJobs = []lostJob{
 // plane: what runs there goes on and could do harm. A job that asks for a restart gets it on another node and ends once; one that does
 // not fails and names the node; an attempt that the cluster has given up overwrites nothing.
 func TestFault_NodesLost(t *testing.T) {
-	must(t, append(up, "--nodes", "3")...)
-	t.Cleanup(func() {
-		must(t, up...)
-		kubectl(t, "cordon", local.NodeName(unseen), local.NodeName(dying))
-	})
+	threeNodes(t)
 	g := newGate(t)
 	for _, node := range []int{unseen, dying} {
 		typeWithSlots(t, node)
@@ -102,6 +98,18 @@ func TestFault_NodesLost(t *testing.T) {
 	for _, j := range lostJobs {
 		checkLostJob(t, g, j)
 	}
+}
+
+// threeNodes gives the cluster three nodes until the test ends; then those that were added, which stay, take no new pods.
+func threeNodes(t *testing.T) {
+	t.Helper()
+	must(t, append(up, "--nodes", "3")...)
+	added := []string{local.NodeName(unseen), local.NodeName(dying)}
+	kubectl(t, append([]string{"uncordon"}, added...)...)
+	t.Cleanup(func() {
+		must(t, up...)
+		kubectl(t, append([]string{"cordon"}, added...)...)
+	})
 }
 
 func namesItsNode(t *testing.T, j lostJob, s jobState) {

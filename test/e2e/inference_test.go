@@ -5,11 +5,9 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -29,6 +27,7 @@ const digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
 type online struct {
 	uri, key string
 	body     []byte
+	answer   string
 	through  http.RoundTripper
 }
 
@@ -54,7 +53,7 @@ var direct = &http.Transport{MaxIdleConnsPerHost: 16}
 
 func (o online) scores(ctx context.Context) error {
 	status, answer, err := o.score(ctx, o.key)
-	if err == nil && (status != http.StatusOK || answer != digits) {
+	if err == nil && (status != http.StatusOK || answer != o.answer) {
 		err = fmt.Errorf("status %d: %s", status, answer)
 	}
 	return err
@@ -122,7 +121,7 @@ func TestInference(t *testing.T) {
 	must(t, ml("online-endpoint", "create", "-f", example("endpoint.yml"), "--set", "compute=azureml:"+compute, "-o", "none")...)
 	must(t, ml("online-deployment", "create", "-f", example("deployment.yml"), "--all-traffic", "-o", "none")...)
 	tsv := func(args ...string) string { return strings.TrimSpace(must(t, append(ml(args...), "-o", "tsv")...)) }
-	o := online{through: direct, uri: tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri"), body: images,
+	o := online{through: direct, uri: tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri"), body: images, answer: digits,
 		key: tsv("online-endpoint", "get-credentials", "-n", "digits", "--query", "primaryKey")}
 	eventually(t, startLimit, "a digit for each image", func(ctx context.Context) error { return o.scores(ctx) })
 	for _, key := range []string{"", "wrong", o.key + "x"} {
@@ -208,7 +207,7 @@ func TestInference(t *testing.T) {
 		}
 	})
 	t.Run("over HTTPS, without what training needs", func(t *testing.T) {
-		const name = "ml.example.com"
+		const name = sslName
 		cert, key, err := certtest.Pair(time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour), name)
 		if err != nil {
 			t.Fatal(err)
@@ -227,13 +226,7 @@ func TestInference(t *testing.T) {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(cert)
 		s := o
-		s.through = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			_, port, err := net.SplitHostPort(addr) // the name is in no DNS; the port is a node's
-			if err != nil {
-				return nil, err
-			}
-			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(node.Hostname(), port))
-		}}
+		s.through = reaching(node.Hostname(), roots) // the name is in no DNS; the port is a node's
 		eventually(t, startLimit, "a digit for each image over HTTPS", func(ctx context.Context) error {
 			s.uri = tsv("online-endpoint", "show", "-n", "digits", "--query", "scoring_uri")
 			if !strings.HasPrefix(s.uri, "https://"+name+":") {
