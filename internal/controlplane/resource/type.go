@@ -76,7 +76,7 @@ type Type struct {
 // FullType is Namespace/Name in lower case, as in store.Record.Type.
 func (t *Type) FullType() string { return lower(t.Namespace + "/" + t.Name) }
 
-// Selection lists those resources of another type, in the same parent, that belong to one.
+// Selection lists those resources of another type, in the same parent or one further up, that belong to one.
 type Selection struct {
 	// Type is a full type in lower case.
 	Type string

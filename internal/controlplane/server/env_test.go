@@ -101,6 +101,7 @@ func testTypes() []*resource.Type {
 			}},
 		{Namespace: "Fairlead.Test", Name: "boxes/models", APIVersions: []string{"2024-01-01"}, VersionContainer: true, NoProvisioningState: true},
 		{Namespace: "Fairlead.Test", Name: "boxes/models/versions", APIVersions: []string{"2024-01-01"}, NoProvisioningState: true, NewestFirst: true, Archivable: true, SearchBy: "hash",
+			Selections: map[string]resource.Selection{"kin": {Type: "fairlead.test/boxes/models", Keep: func(id arm.ID, rec store.Record) bool { return rec.Name != "other" }}},
 			Admit: func(_ context.Context, p *resource.Put) error {
 				props, _ := p.Body["properties"].(map[string]any)
 				p.Record.Archived, _ = props["isArchived"].(bool)

@@ -34,6 +34,12 @@ func TestSelection(t *testing.T) {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
 	}
+	for _, model := range []string{"mine", "other"} {
+		e.must(201, "PUT", box+"/models/"+model+"/versions/1", `{"properties":{}}`)
+	}
+	if got := names(box + "/models/mine/versions/1/kin"); !slices.Equal(got, []string{"mine"}) {
+		t.Errorf("what is beside a resource further up: %v", got)
+	}
 	if a := e.do("GET", box+"/twins", "", "as: stranger"); a.status != 403 {
 		t.Errorf("who may not read: %d", a.status)
 	}

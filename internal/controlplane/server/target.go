@@ -256,9 +256,12 @@ func (s *server) collection(scope arm.ID, full string) (target, error) {
 	return target{kind: kindCollection, id: scope, typ: t}, checkLength(scope)
 }
 
-// selection is a list of the resources beside one that belong to it.
+// selection is a list of the resources beside one, or beside one that it is below, that belong to it.
 func (s *server) selection(of arm.ID, v resource.Selection) (target, error) {
-	parent, _ := of.Parent()
+	parent, up := of.Parent()
+	for nested := strings.Count(v.Type, "/") > 1; nested && up && !strings.HasPrefix(v.Type, strings.ToLower(parent.Type())+"/"); {
+		parent, up = parent.Parent()
+	}
 	t, err := s.collection(parent, v.Type)
 	t.of, t.keep = of, func(rec store.Record) bool { return v.Keep(of, rec) }
 	return t, err

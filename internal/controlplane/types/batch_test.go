@@ -176,11 +176,13 @@ func TestBatchDeleted(t *testing.T) {
 	}
 	_, err := e.Call(batchEndpoint, "jobs", over(t, batchInput, `{"name":"j"}`))
 	refused(t, err, "", "A job with the name j exists")
-	typ, _ := e.Engine.Registry.Lookup(arm.MustParseID(batchEndpoint).Type())
-	keep := typ.Selections["jobs"].Keep
 	e.Put(typestest.Workspace+"/jobs/other", typestest.JobBody)
-	if !keep(arm.MustParseID(batchEndpoint), e.Record(typestest.Workspace+"/jobs/j")) || keep(arm.MustParseID(batchEndpoint), e.Record(typestest.Workspace+"/jobs/other")) {
-		t.Error("the endpoint's jobs are not its own")
+	for id, own := range map[string]bool{batchEndpoint: true, batchBlue: true, batchEndpoint + "/deployments/green": false, batchEndpoint + "2": false, batchEndpoint + "2/deployments/blue": false} {
+		typ, _ := e.Engine.Registry.Lookup(arm.MustParseID(id).Type())
+		keep := typ.Selections["jobs"].Keep
+		if keep(arm.MustParseID(id), e.Record(typestest.Workspace+"/jobs/j")) != own || keep(arm.MustParseID(id), e.Record(typestest.Workspace+"/jobs/other")) {
+			t.Errorf("the jobs of %s are not its own", id)
+		}
 	}
 	if err := e.TryDelete(batchBlue, false); err != nil {
 		t.Fatal(err)
@@ -189,8 +191,10 @@ func TestBatchDeleted(t *testing.T) {
 		t.Errorf("defaults %v", got)
 	}
 	_, err = e.Call(batchEndpoint, "jobs", batchInput)
-	refused(t, err, "", "has no default deployment")
+	refused(t, err, "", "It has no deployment at all; create one: 'ml batch-deployment create -f <file> -e scorer --set-default -g rg -w lab'")
 	e.Put(batchBlue, batchBody)
+	_, err = e.Call(batchEndpoint, "jobs", batchInput)
+	refused(t, err, "", "'ml batch-endpoint update -n scorer --defaults blue -g rg -w lab'")
 	e.Put(batchEndpoint, `{"properties":{"defaults":{"deploymentName":"blue"}}}`)
 	if err := e.TryDelete(batchEndpoint, false); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 )
 
 const batchDeploymentType = "workspaces/batchEndpoints/deployments"
@@ -29,8 +30,9 @@ func batchDeployment(d Deps) *resource.Type {
 	return &resource.Type{
 		Namespace: nsML, Name: batchDeploymentType,
 		APIVersions: mlVersions, NameRule: servingName, NameHelp: servingHelp,
-		Admit:  d.admitBatchDeployment,
-		Remove: removeBatchDeployment,
+		Admit:      d.admitBatchDeployment,
+		Remove:     removeBatchDeployment,
+		Selections: map[string]resource.Selection{"jobs": {Type: runstate.JobType, Keep: isBatchJobOfDeployment}},
 	}
 }
 

@@ -81,15 +81,23 @@ func batchDeploymentOf(ctx context.Context, r store.Reader, endpoint arm.ID, nam
 	if !errors.Is(err, store.ErrNotFound) {
 		return rec, err
 	}
+	names, err := batchDeploymentNames(ctx, r, endpoint)
+	if err != nil {
+		return rec, err
+	}
+	return rec, arm.Errorf(http.StatusBadRequest, "DeploymentNotFound", "%s names deployment %q, which batch endpoint %s does not have; it has: %s.", at, name, endpoint.Name(), oneOf(names))
+}
+
+func batchDeploymentNames(ctx context.Context, r store.Reader, endpoint arm.ID) ([]string, error) {
 	recs, err := r.List(ctx, store.Query{Type: mlType(batchDeploymentType), Parent: endpoint.Key(), Limit: maxDeploymentsPerEndpoint})
 	if err != nil {
-		return rec, fmt.Errorf("listing deployments of %s: %w", endpoint.Name(), err)
+		return nil, fmt.Errorf("listing deployments of %s: %w", endpoint.Name(), err)
 	}
 	names := make([]string, 0, len(recs))
 	for _, rec := range recs {
 		names = append(names, rec.Name)
 	}
-	return rec, arm.Errorf(http.StatusBadRequest, "DeploymentNotFound", "%s names deployment %q, which batch endpoint %s does not have; it has: %s.", at, name, endpoint.Name(), oneOf(names))
+	return names, nil
 }
 
 func (d Deps) showBatchEndpoint(_ context.Context, _ store.Reader, rec store.Record, body map[string]any) error {
@@ -103,11 +111,25 @@ func (d Deps) showBatchEndpoint(_ context.Context, _ store.Reader, rec store.Rec
 
 // isBatchJobOf tells the jobs of an endpoint.
 func isBatchJobOf(endpoint arm.ID, rec store.Record) bool {
+	name, _ := batchOrigin(rec)
+	return strings.EqualFold(name, endpoint.Name())
+}
+
+// isBatchJobOfDeployment tells the jobs of a deployment.
+func isBatchJobOfDeployment(deployment arm.ID, rec store.Record) bool {
+	endpoint, _ := deployment.Parent()
+	name, own := batchOrigin(rec)
+	return strings.EqualFold(name, endpoint.Name()) && strings.EqualFold(own, deployment.Name())
+}
+
+// batchOrigin is the endpoint and the deployment that a job is of; of other jobs both are "".
+func batchOrigin(rec store.Record) (endpoint, deployment string) {
 	props, err := oldProperties(&rec)
 	if err != nil {
-		return false
+		return "", ""
 	}
 	own, _ := props["properties"].(map[string]any)
-	name, _ := own[machinelearning.PropBatchEndpoint].(string)
-	return strings.EqualFold(name, endpoint.Name())
+	endpoint, _ = own[machinelearning.PropBatchEndpoint].(string)
+	deployment, _ = own[machinelearning.PropBatchDeployment].(string)
+	return endpoint, deployment
 }

@@ -80,10 +80,24 @@ func (d Deps) invoked(ctx context.Context, r store.Reader, a *resource.Call) (st
 		return store.Record{}, err
 	}
 	if e.Defaults == nil {
-		return store.Record{}, arm.Errorf(http.StatusBadRequest, "NoDefaultDeployment", "Batch endpoint %s has no default deployment. Name one by the header %s, or make one the default: 'ml batch-endpoint update -n %s --set defaults.deployment_name=<deployment>'.",
-			a.Record.Name, HeaderDeployment, a.Record.Name)
+		return store.Record{}, noDefault(ctx, r, a.ID)
 	}
 	return batchDeploymentOf(ctx, r, a.ID, e.Defaults.DeploymentName, "properties.defaults.deploymentName of the endpoint")
+}
+
+// noDefault says what to do about an endpoint without a default deployment.
+func noDefault(ctx context.Context, r store.Reader, endpoint arm.ID) error {
+	names, err := batchDeploymentNames(ctx, r, endpoint)
+	if err != nil {
+		return err
+	}
+	where := fmt.Sprintf("-g %s -w %s", endpoint.ResourceGroup, workspaceOf(endpoint).Name())
+	remedy := fmt.Sprintf("It has no deployment at all; create one: 'ml batch-deployment create -f <file> -e %s --set-default %s'.", endpoint.Name(), where)
+	if len(names) > 0 {
+		remedy = fmt.Sprintf("Make one the default: 'ml batch-endpoint update -n %s --defaults %s %s', or name one by --deployment-name or the header %s; it has: %s.",
+			endpoint.Name(), names[0], where, HeaderDeployment, oneOf(names))
+	}
+	return arm.Errorf(http.StatusBadRequest, "NoDefaultDeployment", "Batch endpoint %s has no default deployment. %s", endpoint.Name(), remedy)
 }
 
 // makeBatchJob writes the job of an invocation.

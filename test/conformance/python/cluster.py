@@ -10,13 +10,20 @@ import time
 from azure.ai.ml import Input, MLClient, Output, command
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import (
+    BatchDeployment,
+    BatchEndpoint,
+    BatchRetrySettings,
     CodeConfiguration,
+    Data,
     Environment,
     KubernetesCompute,
     KubernetesOnlineDeployment,
     KubernetesOnlineEndpoint,
     Model,
+    ModelBatchDeployment,
+    ModelBatchDeploymentSettings,
     OnlineRequestSettings,
+    ResourceConfiguration,
     ResourceRequirementsSettings,
     ResourceSettings,
     Workspace,
@@ -168,6 +175,81 @@ def _():
     ml.online_deployments.begin_delete("blue", "py-endpoint").result(300)
     ml.online_endpoints.begin_delete("py-endpoint").result(300)
     equal(list(ml.online_endpoints.list()), [])
+
+
+# Batch: numbers in files are multiplied by the total that the first job's model has.
+numbers, batch = here / "numbers", here / "batch"
+numbers.mkdir()
+for i in range(5):
+    (numbers / f"n{i}.txt").write_text(str(i))
+batch.mkdir()
+(batch / "score.py").write_text("""
+import json, os, pathlib
+
+def init():
+    global total
+    total = json.loads(next(pathlib.Path(os.environ["AZUREML_MODEL_DIR"]).rglob("model.json")).read_text())["total"]
+
+def run(mini_batch):
+    return [f"{os.path.basename(p)} {total * int(open(p).read())} {os.environ['UNIT']}" for p in mini_batch]
+""")
+
+
+def scored(job, folder, file="predictions.csv"):
+    """Waits for a batch job, and gives the sorted lines of its output."""
+    stream(job.name)
+    equal(ml.jobs.get(job.name).status, "Completed")
+    ml.jobs.download(job.name, download_path=here / folder, output_name="score")
+    return sorted((here / folder / "named-outputs" / "score" / file).read_text().splitlines())
+
+
+@step("make a batch endpoint and deployments")
+def _():
+    made = ml.batch_endpoints.begin_create_or_update(BatchEndpoint(name="py-batch", description="scores folders", tags={"k": "v"})).result(60)
+    equal((made.name, made.auth_mode, made.provisioning_state, made.tags), ("py-batch", "aad_token", "Succeeded", {"k": "v"}))
+    blue = ml.batch_deployments.begin_create_or_update(ModelBatchDeployment(
+        name="blue", endpoint_name="py-batch", model="azureml:py-total:1", environment="py-env@latest", compute="k8s",
+        code_configuration=CodeConfiguration(code=str(batch), scoring_script="score.py"), resources=ResourceConfiguration(instance_count=1),
+        settings=ModelBatchDeploymentSettings(mini_batch_size=2, max_concurrency_per_instance=2, output_action="append_row", error_threshold=0,
+                                              retry_settings=BatchRetrySettings(max_retries=1, timeout=60), environment_variables={"UNIT": "m"}))).result(60)
+    equal((blue.provisioning_state, blue.mini_batch_size, blue.max_concurrency_per_instance, blue.output_action, blue.output_file_name, blue.error_threshold,
+           blue.retry_settings.timeout, blue.logging_level, blue.environment_variables),
+          ("Succeeded", 2, 2, "append_row", "predictions.csv", 0, 60, "Info", {"UNIT": "m"}))
+    green = ml.batch_deployments.begin_create_or_update(BatchDeployment(  # as older scripts have it
+        name="green", endpoint_name="py-batch", model="py-total@latest", environment="py-env@latest", compute="k8s", code_path=str(batch),
+        scoring_script="score.py", instance_count=1, output_file_name="rows.csv", environment_variables={"UNIT": "km"})).result(60)
+    equal((green.mini_batch_size, green.retry_settings.max_retries, green.retry_settings.timeout, green.error_threshold, green.max_concurrency_per_instance), (10, 3, 30, -1, 1))
+    equal(sorted(d.name for d in ml.batch_deployments.list("py-batch")), ["blue", "green"])
+    endpoint = ml.batch_endpoints.get("py-batch")
+    endpoint.defaults = {"deployment_name": "green"}
+    ml.batch_endpoints.begin_create_or_update(endpoint).result(60)
+    endpoint = ml.batch_endpoints.get("py-batch")
+    endpoint.defaults.deployment_name = "blue"
+    equal(ml.batch_endpoints.begin_create_or_update(endpoint).result(60).defaults.deployment_name, "blue")
+
+
+@step("score a folder and a data asset, list the jobs, and download what was predicted")
+def _():
+    first = ml.batch_endpoints.invoke(endpoint_name="py-batch", input=Input(type=AssetTypes.URI_FOLDER, path=str(numbers)))
+    ml.data.create_or_update(Data(name="py-numbers", version="1", type=AssetTypes.URI_FOLDER, path=str(numbers)))
+    second = ml.batch_endpoints.invoke(
+        endpoint_name="py-batch", deployment_name="green", inputs={"numbers": Input(type=AssetTypes.URI_FOLDER, path="azureml:py-numbers:1")}, experiment_name="batch",
+        outputs={"score": Output(type=AssetTypes.URI_FILE, path="azureml://datastores/workspaceblobstore/paths/py-batch/all.csv")},
+        params_override=[{"mini_batch_size": 3}, {"retry_settings": {"max_retries": 2, "timeout": 40}}, {"compute": {"instance_count": 2}}])
+    equal(scored(first, "first"), [f"n{i}.txt {i * 200} m" for i in range(5)])
+    equal(scored(second, "second", "all.csv"), [f"n{i}.txt {i * 200} km" for i in range(5)])
+    equal([j.name for j in ml.batch_endpoints.list_jobs("py-batch")], [second.name, first.name])
+    equal([j.name for j in ml.batch_deployments.list_jobs("py-batch", name="blue")], [first.name])
+    job = ml.jobs.get(second.name)
+    equal((job.properties["azureml.deploymentname"], job.experiment_name, job.resources.instance_count), ("green", "batch", 2))
+
+
+@step("delete a batch deployment and a batch endpoint")
+def _():
+    ml.batch_deployments.begin_delete("green", "py-batch").result(60)
+    equal([d.name for d in ml.batch_deployments.list("py-batch")], ["blue"])
+    ml.batch_endpoints.begin_delete("py-batch").result(60)
+    equal(list(ml.batch_endpoints.list()), [])
 
 
 end()
