@@ -26,6 +26,9 @@ type Batch struct {
 	LogLevel string `json:"logLevel,omitempty"`
 }
 
+// BatchFolder is where the pods of a batch job keep in the run's artifacts what they share; it is deleted when the job has ended.
+const BatchFolder = ".batch"
+
 // BatchWorkerEnv is the variable with the path of the script that a scoring process runs.
 const BatchWorkerEnv = "FAIRLEAD_BATCH_WORKER"
 

@@ -37,9 +37,8 @@ type batchRun struct {
 	// store uploads what a script wrote by itself; nil when nothing is expected.
 	store func(ctx context.Context) error
 
-	mu    sync.Mutex
-	taken map[int]bool
-	next  int
+	mu sync.Mutex
+	at place
 }
 
 // batch scores, in the place of a command.
@@ -61,7 +60,7 @@ func (r *run) runBatch(ctx context.Context, g gang, p prepared, logs []*spool) (
 	done := commonruntime.Result{Phase: commonruntime.PhaseDone}
 	spec := *r.spec.Batch
 	b := &batchRun{spec: spec, board: newBoard(r.blobs, r.spec.Artifacts, r.cfg), log: r.log, dir: filepath.Join(r.cfg.WorkDir, "batch"),
-		input: p.inputs[spec.Data], rank: g.rank, pods: g.nodes, taken: map[int]bool{}}
+		input: p.inputs[spec.Data], rank: g.rank, pods: g.nodes}
 	script, err := installBatch(b.dir)
 	if err != nil {
 		return done, err
@@ -126,33 +125,38 @@ func (b *batchRun) plan(ctx context.Context) error {
 		return err
 	}
 	b.files, b.batches = len(files), divide(files, b.spec.MiniBatchSize)
-	b.taken, err = b.board.taken(ctx)
-	b.log.Info("files are divided", "files", b.files, "miniBatches", len(b.batches), "taken", len(b.taken))
+	taken, err := b.board.results(ctx)
+	if err == nil {
+		err = b.board.claimed(ctx, taken)
+	}
+	b.at = newPlace(len(b.batches), b.rank, b.pods, taken)
+	b.log.Info("files are divided", "files", b.files, "miniBatches", len(b.batches), "taken", len(taken))
 	return err
 }
 
-// take claims a mini-batch; -1 when none is left.
+// take claims a mini-batch; -1 when none is left. Who finds that another pod was first looks what all have by now and goes to where
+// most is left, so that pods that have met part again.
 func (b *batchRun) take(ctx context.Context) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for ; b.next < len(b.batches); b.next++ {
-		n := turn(b.next, len(b.batches), b.rank, b.pods)
-		if b.taken[n] {
-			continue
+	for {
+		n := b.at.pick()
+		if n < 0 {
+			return -1, nil
 		}
 		mine, err := b.board.claim(ctx, n)
 		if err != nil {
 			return -1, fmt.Errorf("claiming mini-batch %d: %w", n, err)
 		}
+		b.at.taken[n] = true
 		if mine {
-			b.next++
 			return n, nil
 		}
-		if b.taken, err = b.board.taken(ctx); err != nil { // another pod is in this part: see what else it has
-			return -1, err
+		if err := b.board.claimed(ctx, b.at.taken); err != nil {
+			return -1, fmt.Errorf("looking which mini-batches are claimed: %w", err)
 		}
+		b.at.move()
 	}
-	return -1, nil
 }
 
 // work is the life of one scoring process.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/runtime/blobclient"
 )
 
@@ -19,12 +20,13 @@ const (
 
 // board is what the pods of a batch job share: blobs in the run's artifacts, each made once, by whoever comes first.
 //
-//	batch/files.json              the files of the input, as the first pod saw them
-//	batch/claims/<attempt>/<n>    who scores mini-batch n in this attempt
-//	batch/results/<n>             how mini-batch n ended, and its rows
-//	batch/failed/<n>-<files>      that it failed, so that a listing tells how many files did
+//	.batch/files.json              the files of the input, as the first pod saw them
+//	.batch/claims/<attempt>/<n>    who scores mini-batch n in this attempt
+//	.batch/results/<n>             how mini-batch n ended, and its rows
+//	.batch/failed/<n>-<files>      that it failed, so that a listing tells how many files did
 //
-// A result stands for all attempts. So whatever pods die, nothing is scored that has a result, and nothing counts twice.
+// A result stands for all attempts. So whatever pods die, nothing is scored that has a result, and nothing counts twice. The control
+// plane deletes the folder when the job has ended.
 type board struct {
 	blobs  *blobclient.Client
 	folder string
@@ -34,7 +36,7 @@ type board struct {
 }
 
 func newBoard(blobs *blobclient.Client, artifacts string, c Config) *board {
-	return &board{blobs: blobs, folder: blobclient.Join(artifacts, "batch"), me: c.PodUID + " " + c.Nonce, attempt: c.Attempt}
+	return &board{blobs: blobs, folder: blobclient.Join(artifacts, commonruntime.BatchFolder), me: c.PodUID + " " + c.Nonce, attempt: c.Attempt}
 }
 
 func (b *board) at(name string) string { return blobclient.Join(b.folder, name) }
@@ -75,13 +77,9 @@ func (b *board) claim(ctx context.Context, n int) (bool, error) {
 	return string(holder) == b.me, err
 }
 
-// taken are the mini-batches that are claimed, or have a result.
-func (b *board) taken(ctx context.Context) (map[int]bool, error) {
-	out, err := b.results(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return out, b.numbers(ctx, b.claims(), out)
+// claimed adds the mini-batches that are claimed in this attempt.
+func (b *board) claimed(ctx context.Context, to map[int]bool) error {
+	return b.numbers(ctx, b.claims(), to)
 }
 
 // results are the mini-batches that have a result.

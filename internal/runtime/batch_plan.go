@@ -65,8 +65,43 @@ func divide(files []string, size int) [][]string {
 	return slices.Collect(slices.Chunk(files, size))
 }
 
-// turn is the mini-batch that a pod looks at after so many others: each begins at a place of its own, so that they seldom meet.
-func turn(i, count, rank, pods int) int { return (count*rank/pods + i) % count }
+// place is where a pod is among the mini-batches.
+type place struct {
+	count, rank, pods int
+	// taken are the mini-batches that somebody has, as far as this pod knows, and next is the one to look at.
+	taken map[int]bool
+	next  int
+}
+
+// newPlace has pods begin apart.
+func newPlace(count, rank, pods int, taken map[int]bool) place {
+	return place{count: count, rank: rank, pods: pods, taken: taken, next: count * rank / pods}
+}
+
+// pick is the first mini-batch from here on that nobody has; -1 when there is none.
+func (p *place) pick() int {
+	for range p.count {
+		if n := p.next; !p.taken[n] {
+			return n
+		}
+		p.next = (p.next + 1) % p.count
+	}
+	return -1
+}
+
+// move goes into the longest run of mini-batches that nobody has. Another pod works from its beginning, most likely, and others look for
+// it too: each goes to a part of its own. So a pod leaves half of the run or less to others each time that pods meet, which bounds how often they do.
+func (p *place) move() {
+	begin, length, free := 0, 0, 0
+	for n := range p.count {
+		if p.taken[n] {
+			free = 0
+		} else if free++; free > length {
+			begin, length = n+1-free, free
+		}
+	}
+	p.next = begin + length*(p.rank+1)/(p.pods+1)
+}
 
 // exceeds tells whether more files failed than may.
 func exceeds(failed, threshold int) bool { return threshold >= 0 && failed > threshold }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os/exec"
 	"slices"
 	"strings"
@@ -26,22 +28,49 @@ func TestDivide(t *testing.T) {
 	}
 }
 
-// TestTurn: every pod comes to every mini-batch once, and pods begin apart.
-func TestTurn(t *testing.T) {
-	for _, c := range []struct{ count, pods int }{{1, 1}, {1, 3}, {7, 2}, {10, 3}, {3, 10}} {
-		begins := map[int]bool{}
-		for rank := range c.pods {
-			seen := make([]bool, c.count)
-			for i := range c.count {
-				seen[turn(i, c.count, rank, c.pods)] = true
-			}
-			if slices.Contains(seen, false) {
-				t.Errorf("%d mini-batches, pod %d of %d: %v", c.count, rank, c.pods, seen)
-			}
-			begins[turn(0, c.count, rank, c.pods)] = true
+// TestPlace: pods of any speed take every mini-batch once, and look at the list of claims seldom, however many mini-batches there are.
+func TestPlace(t *testing.T) {
+	for _, c := range []struct{ count, pods, had, most int }{
+		{1, 1, 0, 0}, {1, 3, 0, 1}, {7, 2, 3, 7}, {3, 10, 0, 3}, {10_000, 1, 5000, 0}, {10_000, 2, 0, 20}, {10_000, 8, 0, 60}, {30_000, 8, 0, 60}, {3000, 50, 500, 60},
+	} {
+		r := rand.New(rand.NewPCG(1, uint64(c.count*c.pods)))
+		all := map[int]bool{}
+		for n := range c.had {
+			all[n*2%c.count] = true
+		}
+		pods, speed, begins := make([]place, c.pods), make([]int, c.pods), map[int]bool{}
+		for i := range pods {
+			pods[i], speed[i] = newPlace(c.count, i, c.pods, maps.Clone(all)), 1+r.IntN(10)
+			begins[pods[i].next] = true
 		}
 		if len(begins) != min(c.count, c.pods) {
 			t.Errorf("%d mini-batches, %d pods begin at %v", c.count, c.pods, begins)
+		}
+		had, took, looked, done := len(all), 0, make([]int, c.pods), 0
+		for done < c.pods {
+			done = 0
+			for _, i := range r.Perm(c.pods) {
+				for range speed[i] {
+					n := pods[i].pick()
+					if n < 0 {
+						done++
+						break
+					}
+					if pods[i].taken[n] = true; !all[n] {
+						all[n], took = true, took+1
+						continue
+					}
+					looked[i]++
+					maps.Copy(pods[i].taken, all)
+					pods[i].move()
+				}
+			}
+		}
+		if took != c.count-had || len(all) != c.count {
+			t.Errorf("%d mini-batches, %d pods: %d taken, of which %d were before", c.count, c.pods, took, had)
+		}
+		if most := slices.Max(looked); most > c.most {
+			t.Errorf("%d mini-batches, %d pods: one looked %d times at what others have, want %d at most", c.count, c.pods, most, c.most)
 		}
 	}
 }
@@ -215,7 +244,7 @@ def run(mini_batch):
 	if r := p.run(ctx); r.ExitCode != commonruntime.ExitCanceled || r.Code != CodeCanceled {
 		t.Fatalf("the pod that was asked to end: %+v", r)
 	}
-	done := len(p.blobs.Names(artifacts + "batch/results/"))
+	done := len(p.blobs.Names(artifacts + ".batch/results/"))
 	if done != 2 {
 		t.Errorf("%d results when the pod ended, want 2", done)
 	}

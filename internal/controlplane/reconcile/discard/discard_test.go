@@ -45,7 +45,7 @@ func (w *world) run(name string) {
 	w.t.Helper()
 	id := typestest.Workspace + "/jobs/" + name
 	w.Put(id, typestest.JobBody)
-	w.Step(job.New(w.Deps), id)
+	w.Step(job.New(w.Deps, nil), id)
 	w.write("azureml/ExperimentRun/dcid." + name + "/user_logs/std_log.txt")
 }
 

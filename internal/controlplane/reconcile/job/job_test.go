@@ -1,8 +1,10 @@
 package job
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +29,7 @@ func submitted(t *testing.T) (*typestest.Env, *Controller, link.Job) {
 	t.Helper()
 	e := typestest.New(t)
 	e.Ready()
-	c := New(e.Deps)
+	c := New(e.Deps, nil)
 	e.Put(jobID, typestest.JobBody)
 	keys, err := c.All(e.Ctx)
 	if err != nil || len(keys) != 1 || keys[0] != strings.ToLower(jobID) {
@@ -254,5 +256,41 @@ func TestDamagedValue(t *testing.T) {
 	e.Step(c, jobID)
 	if e.Desired("job/"+j.ID, &is); is.Secret[commonruntime.SecretToken] == j.Secret[commonruntime.SecretToken] {
 		t.Error("the token was not renewed after the repair")
+	}
+}
+
+// TestBatchCleared: what a batch job's pods shared goes when the job has ended; what cannot be deleted now is deleted later.
+func TestBatchCleared(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	const endpoint, id = typestest.Workspace + "/batchEndpoints/scorer", typestest.Workspace + "/jobs/b"
+	e.Put(endpoint, `{"properties":{}}`)
+	e.Put(endpoint+"/deployments/blue", `{"properties":{"compute":"azureml:k8s","environmentId":"azureml:sklearn@latest","model":{"assetId":"azureml:digits:1"},
+ "codeConfiguration":{"codeId":"azureml:abc:1","scoringScript":"score.py"}}}`)
+	if _, err := e.Call(endpoint, "jobs", `{"properties":{"name":"b","inputData":{"data":{"uri":"azureml://datastores/workspaceblobstore/paths/in"}}}}`, "azureml-model-deployment: blue"); err != nil {
+		t.Fatal(err)
+	}
+	var deleted []string
+	broken := errors.New("the disk is away")
+	c := New(e.Deps, func(_ context.Context, _, container, folder string) error {
+		deleted = append(deleted, container+"/"+folder)
+		return broken
+	})
+	e.Step(c, id)
+	rec := e.Record(id)
+	job := runstate.ID(rec.Key, rec.Seq)
+	e.Observe("job/"+job, link.JobStatus{ID: job, State: "Completed"})
+	e.Step(c, id)
+	if e.Prop(id, "status") != "Completed" || len(deleted) > 0 {
+		t.Fatalf("status %v, deleted %v", e.Prop(id, "status"), deleted)
+	}
+	if _, err := c.Reconcile(e.Ctx, strings.ToLower(id)); !errors.Is(err, broken) {
+		t.Errorf("deleting fails, and reconciling says %v", err)
+	}
+	broken = nil
+	e.Step(c, id)
+	e.Step(c, id)
+	if want := []string{"azureml/ExperimentRun/dcid.b/.batch", "azureml/ExperimentRun/dcid.b/.batch"}; !slices.Equal(deleted, want) {
+		t.Errorf("deleted %v, want %v", deleted, want)
 	}
 }

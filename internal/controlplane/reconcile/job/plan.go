@@ -43,7 +43,9 @@ type output struct {
 	cancel bool
 	// remove: the cluster shall forget the job.
 	remove bool
-	again  time.Duration
+	// clear: what the pods of a batch job shared shall be deleted.
+	clear bool
+	again time.Duration
 }
 
 // plan decides the next step. Calling it again with what it returned changes nothing.
@@ -70,8 +72,12 @@ func plan(in input) output {
 	return waiting(in, out, machinelearning.JobQueued)
 }
 
-// planEnded tells the cluster to forget the job when its retention has passed.
+// planEnded has deleted what pods shared, at once and again with what a late pod made, and tells the cluster to forget the job when
+// its retention has passed.
 func planEnded(in input, out output) output {
+	batch := in.state.Spec.Batch != nil
+	out.clear = batch && !in.state.Cleared
+	out.state.Cleared = batch
 	if in.state.Removed {
 		return out
 	}
@@ -80,7 +86,7 @@ func planEnded(in input, out output) output {
 		out.again = left
 		return out
 	}
-	out.remove, out.state.Removed = true, true
+	out.remove, out.state.Removed, out.clear = true, true, batch
 	return out
 }
 

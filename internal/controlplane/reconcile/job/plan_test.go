@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/types/clusterstate"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
 	"fairlead.dev/fairlead/internal/link"
@@ -95,6 +96,34 @@ func TestPlan(t *testing.T) {
 			in.state, in.view = out.state, out.view
 			if again := plan(in); !out.remove && (again.view.Status != out.view.Status || again.view.Reason != out.view.Reason || again.token) {
 				t.Errorf("a second step goes on to %+v", again.view)
+			}
+		})
+	}
+}
+
+// TestClear: what pods of a batch job shared is deleted when it ends, and again when its pods are gone for good; other jobs share nothing.
+func TestClear(t *testing.T) {
+	shared := commonruntime.JobSpec{Batch: &commonruntime.Batch{}}
+	for name, c := range map[string]struct {
+		state  runstate.State
+		status string
+		want   bool
+	}{
+		"runs":                        {runstate.State{Spec: shared, JobID: "id", TokenAt: now}, "Running", false},
+		"ended":                       {runstate.State{Spec: shared, JobID: "id", RecordedAt: now}, "Completed", true},
+		"ended, cleared":              {runstate.State{Spec: shared, JobID: "id", RecordedAt: now, Cleared: true}, "Completed", false},
+		"ended, retention over":       {runstate.State{Spec: shared, JobID: "id", RecordedAt: now.Add(-retention), Cleared: true}, "Failed", true},
+		"canceled before it was sent": {runstate.State{Spec: shared, Removed: true}, "Canceled", true},
+		"removed, cleared":            {runstate.State{Spec: shared, Removed: true, Cleared: true}, "Canceled", false},
+		"another job":                 {runstate.State{JobID: "id", RecordedAt: now.Add(-retention)}, "Failed", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := plan(input{now: now, id: "id", state: c.state, view: runstate.View{Status: c.status}, facts: facts()})
+			if out.clear != c.want {
+				t.Errorf("clear %t, want %t", out.clear, c.want)
+			}
+			if ended := runstate.Terminal(c.status) && c.state.Spec.Batch != nil; out.state.Cleared != ended {
+				t.Errorf("cleared %t, want %t", out.state.Cleared, ended)
 			}
 		})
 	}

@@ -56,6 +56,8 @@ type State struct {
 	Attempt    int       `json:"attempt,omitempty"`
 	// Removed is set once the cluster has been told to forget the job.
 	Removed bool `json:"removed,omitempty"`
+	// Cleared is set once what the pods of a batch job shared has been deleted.
+	Cleared bool `json:"cleared,omitempty"`
 }
 
 // Decode reads a record's Internal.

@@ -114,7 +114,7 @@ func (l *Lab) Run(name, section string) (runstate.State, string) {
 		body = strings.Replace(body, `{"jobType"`, `{"identity":`+section+`,"jobType"`, 1)
 	}
 	l.Put(id, body)
-	l.Step(job.New(l.Deps), id)
+	l.Step(job.New(l.Deps, nil), id)
 	rec := l.Record(id)
 	st, err := runstate.Decode(rec)
 	if err != nil {
