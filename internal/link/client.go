@@ -165,7 +165,12 @@ func (c *Client) Follow(ctx context.Context, prefix string, apply func(ctx conte
 		if lines > 0 {
 			b.reset()
 		}
-		c.cfg.Log.Warn("the desired stream ended; connecting again", "prefix", prefix, "after", f.seq, "err", err)
+		level := slog.LevelWarn
+		if errors.Is(err, io.EOF) { // as every stream does after a while
+			level = slog.LevelDebug
+		}
+		c.cfg.Log.Log(ctx, level, "the desired stream ended; connecting again", "prefix", prefix, "after", f.seq, "err", err)
+		c.http.CloseIdleConnections() // they lead where the stream came from, and a load balancer may know better by now
 		if !b.wait(ctx) {
 			return ctx.Err()
 		}

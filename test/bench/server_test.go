@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,12 +26,13 @@ type server struct {
 // startServer starts a control plane whose administrator's client has a connection for every sender.
 func startServer(b *testing.B, store string) *server {
 	b.Helper()
-	bin := os.Getenv(binaryEnv)
-	if bin == "" {
-		bin = filepath.Join("..", "..", "bin", "fairlead")
-	}
-	s := serverproc.Start(b, serverproc.Config{Program: bin, Args: []string{"--store", store}, Conns: load.Senders})
+	s := serverproc.Start(b, serverproc.Config{Program: program(), Args: []string{"--store", store}, Conns: load.Senders})
 	return &server{s, "/subscriptions/" + s.SubscriptionID + "/resourceGroups/bench"}
+}
+
+// program is what is measured.
+func program() string {
+	return cmp.Or(os.Getenv(binaryEnv), filepath.Join("..", "..", "bin", "fairlead"))
 }
 
 // cpu is the processor time that processes have used.

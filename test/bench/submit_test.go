@@ -69,7 +69,7 @@ func bothLoads(b *testing.B, processes []int, submit func(b *testing.B, n int64)
 }
 
 // postgresURL is a database of a PostgreSQL server as fairlead server takes it. The server has its own defaults: every commit is synced.
-func postgresURL(b *testing.B, dsn string) string {
+func postgresURL(b testing.TB, dsn string) string {
 	b.Helper()
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {

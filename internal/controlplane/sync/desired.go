@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -70,6 +71,7 @@ func (st *stream) begin(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
+	h.Set("Connection", "close") // the next stream may then go to another server
 	st.out = w
 	if strings.Contains(st.r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
@@ -82,6 +84,7 @@ func (st *stream) begin(w http.ResponseWriter) {
 func (st *stream) run(f *follower) error {
 	tick := time.NewTicker(bookmarkEvery)
 	defer tick.Stop()
+	old := time.After(st.s.StreamAge + rand.N(st.s.StreamAge))
 	for resumed := st.seq > 0; ; resumed = false {
 		pos, dirty, gone := f.take()
 		if gone {
@@ -103,6 +106,8 @@ func (st *stream) run(f *follower) error {
 		}
 		select {
 		case <-st.r.Context().Done():
+			return nil
+		case <-old:
 			return nil
 		case <-f.wake:
 		case <-tick.C:

@@ -31,6 +31,10 @@ import (
 // bookmarkEvery is the longest silence of a desired stream.
 const bookmarkEvery = 10 * time.Second
 
+// streamAge is the default of Config.StreamAge: clusters come back over another connection, so that a load balancer gives a server that
+// joined others its share of them.
+const streamAge = 5 * time.Minute
+
 // maxValues bounds the values of one observed request.
 const maxValues = 5000
 
@@ -47,8 +51,10 @@ type Config struct {
 	Logs LogTaker
 	// Folder finds the datastore of a claim, for the cluster with a Key; nil means that there are no claims.
 	Folder func(ctx context.Context, cluster string, q link.FolderRequest) (link.Folder, error)
-	Clock  func() time.Time
-	Log    *slog.Logger
+	// StreamAge is how old a stream becomes at least, and half of how old at most; 0 is 5 min.
+	StreamAge time.Duration
+	Clock     func() time.Time
+	Log       *slog.Logger
 }
 
 type server struct {
@@ -59,6 +65,9 @@ type server struct {
 
 // New makes the handler of link.DesiredPath, link.ObservedPath, link.MetricsPath, link.LogsPath and link.FolderPath.
 func New(cfg Config) http.Handler {
+	if cfg.StreamAge == 0 {
+		cfg.StreamAge = streamAge
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}

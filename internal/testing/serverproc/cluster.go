@@ -34,19 +34,25 @@ func (s *Server) PlayCluster(tb testing.TB, id string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := s.Do(tb.Context(), http.MethodPut, id+APIVersion, fmt.Sprintf(`{"location":"local","properties":{"agentPublicKeyCertificate":%q}}`,
-		base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)))); err != nil {
+	agent, err := s.Register(tb.Context(), id, key)
+	if err != nil {
 		tb.Fatal(err)
 	}
-	c := cluster{s.Client}
-	if err := c.logIn(s.TenantID, id, key); err != nil {
-		tb.Fatal(err)
-	}
-	c.run(tb)
+	cluster{agent}.run(tb)
 }
 
-// logIn proves who the cluster is by its key.
-func (c *cluster) logIn(tenant, id string, key *rsa.PrivateKey) error {
+// Register makes a cluster of an id and a key, and returns the client that its agent would be.
+func (s *Server) Register(ctx context.Context, id string, key *rsa.PrivateKey) (Client, error) {
+	if _, err := s.Do(ctx, http.MethodPut, id+APIVersion, fmt.Sprintf(`{"location":"local","properties":{"agentPublicKeyCertificate":%q}}`,
+		base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)))); err != nil {
+		return Client{}, err
+	}
+	agent := s.Client
+	return agent, agent.logIn(s.TenantID, id, key)
+}
+
+// logIn proves who a cluster is by its key.
+func (c *Client) logIn(tenant, id string, key *rsa.PrivateKey) error {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, nil)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,10 @@ type Server struct {
 	Admin
 	PID int
 	Dir string
+	// Addr is where it listens.
+	Addr string
+	cmd  *exec.Cmd
+	once sync.Once
 }
 
 // Config says what to start.
@@ -44,43 +49,60 @@ type Config struct {
 	Program string
 	// Host is the public URL's; "" is 127.0.0.1.
 	Host string
+	// Dir is the data folder, which replicas share; "" is a fresh one.
+	Dir string
+	// PublicURL is where a load balancer before several servers is; "" is the server's own address.
+	PublicURL string
 	// Args are further flags.
 	Args []string
 	// Conns is how many connections the administrator's client keeps.
 	Conns int
 }
 
-// Start starts a control plane on a fresh data folder, with its log in a file of that folder, and stops it when the test ends.
+// Start starts a control plane, with its log in a file of its data folder, and stops it when the test ends.
 func Start(tb testing.TB, c Config) *Server {
 	tb.Helper()
-	dir := tb.TempDir()
-	addr := freeport.Address(tb)
-	public := "https://" + addr
-	if c.Host != "" {
-		_, port, _ := net.SplitHostPort(addr)
-		public = "https://" + net.JoinHostPort(c.Host, port)
+	s := &Server{Dir: c.Dir, Addr: freeport.Address(tb)}
+	if s.Dir == "" {
+		s.Dir = tb.TempDir()
 	}
-	log, err := os.Create(filepath.Join(dir, "server.log"))
+	own, public := "https://"+s.Addr, c.PublicURL
+	if c.Host != "" {
+		_, port, _ := net.SplitHostPort(s.Addr)
+		own = "https://" + net.JoinHostPort(c.Host, port)
+	}
+	if public == "" {
+		public = own
+	}
+	log, err := os.Create(filepath.Join(s.Dir, "server-"+strings.ReplaceAll(s.Addr, ":", "-")+".log"))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(c.Program, append([]string{"server", "--data-dir", dir, "--listen", addr, "--public-url", public}, c.Args...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	s.cmd = exec.Command(c.Program, append([]string{"server", "--data-dir", s.Dir, "--listen", s.Addr, "--public-url", public}, c.Args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
 		tb.Fatalf("starting the server (`make build` makes it): %v", err)
 	}
-	tb.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	})
-	s := &Server{PID: cmd.Process.Pid, Dir: dir}
-	if err := s.logIn(tb, public, c.Conns); err != nil {
+	tb.Cleanup(func() { s.end(syscall.SIGTERM) })
+	s.PID = s.cmd.Process.Pid
+	if err := s.logIn(tb, own, c.Conns); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		tb.Fatalf("logging in: %v\n%s", err, text)
 	}
+	s.Base = public
 	return s
+}
+
+// Kill ends the server as a crash does.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+func (s *Server) end(signal os.Signal) {
+	s.once.Do(func() {
+		_ = s.cmd.Process.Signal(signal)
+		_ = s.cmd.Wait()
+	})
 }
 
 // logIn waits for the server and gets the administrator's token.
