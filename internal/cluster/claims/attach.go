@@ -17,8 +17,8 @@ import (
 	"fairlead.dev/fairlead/internal/mountbroker"
 )
 
-// finalizer keeps an attachment until its mount pod has ended, so that no second node writes while the first has something left to store.
-const finalizer = "datastore.csi.fairlead.dev/stored"
+// Finalizer keeps an attachment until its mount pod has ended, so that no second node writes while the first has something left to store.
+const Finalizer = "datastore.csi.fairlead.dev/stored"
 
 // attacher has a mount pod on each node that needs a volume.
 type attacher struct{ base }
@@ -38,7 +38,7 @@ const (
 
 // decide says what to do for an attachment. pod is nil where there is none, refused says why none is made, "" if one is.
 func decide(a *storagev1.VolumeAttachment, pod *corev1.Pod, refused string) action {
-	held := controllerutil.ContainsFinalizer(a, finalizer)
+	held := controllerutil.ContainsFinalizer(a, Finalizer)
 	ends := pod != nil && pod.DeletionTimestamp != nil
 	switch {
 	case ends:
@@ -159,10 +159,10 @@ func (r *attacher) act(ctx context.Context, what action, a *storagev1.VolumeAtta
 	was := a.DeepCopy()
 	switch what {
 	case hold:
-		controllerutil.AddFinalizer(a, finalizer)
+		controllerutil.AddFinalizer(a, Finalizer)
 		return r.Patch(ctx, a, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})) // and comes again
 	case release:
-		controllerutil.RemoveFinalizer(a, finalizer)
+		controllerutil.RemoveFinalizer(a, Finalizer)
 		return client.IgnoreNotFound(r.Patch(ctx, a, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 	case create:
 		if err := r.Create(ctx, MountPod(a, v, r.cfg.Self)); err != nil && !apierrors.IsAlreadyExists(err) {

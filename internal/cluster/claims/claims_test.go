@@ -187,7 +187,7 @@ func TestOver(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	now := metav1.Now()
-	held := func(a *storagev1.VolumeAttachment) { a.Finalizers = []string{finalizer} }
+	held := func(a *storagev1.VolumeAttachment) { a.Finalizers = []string{Finalizer} }
 	pod := func(change ...func(*corev1.Pod)) *corev1.Pod {
 		p := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}
 		for _, c := range change {

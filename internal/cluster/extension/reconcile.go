@@ -216,7 +216,7 @@ func (m *Manager) uninstall(ctx context.Context, ref helm.Ref) error {
 	if err := m.wait.gone(ctx, ref.Namespace, ref.Name); err != nil {
 		return err
 	}
-	return errors.Join(preflight.Forget(ctx, m.cfg.Kube, ref.Namespace), m.cfg.Forget(ctx, ref.Namespace))
+	return errors.Join(m.abandonVolumes(ctx), preflight.Forget(ctx, m.cfg.Kube, ref.Namespace), m.cfg.Forget(ctx, ref.Namespace))
 }
 
 // generation is the newest one known of an extension whose desired value is gone.
