@@ -17,6 +17,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,46 +52,117 @@ func Start(t testing.TB) *Server {
 // StartOn runs a store on an address of this machine. The first start on a machine builds it, which takes a minute or two.
 func StartOn(t testing.TB, host string) *Server {
 	t.Helper()
-	bin := build(t)
-	address := net.JoinHostPort(host, strconv.Itoa(freeport.Take(t)))
-	s := &Server{Endpoint: "http://" + address, dir: t.TempDir()}
-	meta := t.TempDir()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, stop, err := run(t.Context(), bin, net.JoinHostPort(host, strconv.Itoa(freeport.Take(t))), t.TempDir(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return s
+}
+
+// Shared is one store for all tests of a package.
+type Shared struct {
+	once    sync.Once
+	server  *Server
+	stop    func()
+	err     error
+	buckets atomic.Int64
+}
+
+// Bucket makes a bucket of its own for a test, and starts the store for the first.
+func (s *Shared) Bucket(t testing.TB) (server *Server, bucket string) {
+	t.Helper()
+	s.once.Do(func() { s.err = s.start() })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	bucket = fmt.Sprintf("test-%d", s.buckets.Add(1))
+	s.server.Bucket(t, bucket)
+	return s.server, bucket
+}
+
+func (s *Shared) start() error {
+	bin, err := build()
+	if err != nil {
+		return err
+	}
+	port, err := freeport.Find()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-s3test")
+	if err != nil {
+		return err
+	}
+	data, meta := filepath.Join(dir, "data"), filepath.Join(dir, "meta")
+	s.stop = func() { _ = os.RemoveAll(dir) }
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(meta, 0o700)); err != nil {
+		return err
+	}
+	server, end, err := run(context.Background(), bin, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), data, meta)
+	if err != nil {
+		return err
+	}
+	s.server, s.stop = server, func() {
+		end()
+		_ = os.RemoveAll(dir)
+	}
+	return nil
+}
+
+// Stop ends the store, if there was one; it is for TestMain.
+func (s *Shared) Stop() {
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// run starts the program and waits until it answers.
+func run(ctx context.Context, bin, address, dir, meta string) (*Server, func(), error) {
+	s := &Server{Endpoint: "http://" + address, dir: dir}
 	var out bytes.Buffer
 	cmd := exec.Command(bin, "--port", address, "--access", AccessKeyID, "--secret", SecretAccessKey, "--region", Region, "--quiet",
 		"posix", "--sidecar", meta, s.dir)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting the S3 store: %v", err)
-	}
-	ended := make(chan struct{})
+	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
+		runtime.LockOSThread() // the death signal comes when the starting thread ends
 		defer close(ended)
-		_ = cmd.Wait()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
 	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	if err := s.ready(t.Context(), ended); err != nil {
-		_ = cmd.Process.Kill()
-		<-ended
-		t.Fatalf("%v\n%s", err, out.String())
+	if err := <-started; err != nil {
+		return nil, nil, fmt.Errorf("starting the S3 store: %w", err)
 	}
-	return s
+	stop := func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	if err := s.ready(ctx, ended); err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("%w\n%s", err, out.String())
+	}
+	return s, stop, nil
 }
 
 // build gives the path of the program, which the go command keeps in its cache. Packages are tested side by side; one builds, and the
 // others wait for it.
-func build(t testing.TB) string {
-	t.Helper()
+func build() (string, error) {
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "fairlead-s3test.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer lock.Close()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatalf("waiting for another package to build the S3 store: %v", err)
+		return "", fmt.Errorf("waiting for another package to build the S3 store: %w", err)
 	}
 	_, file, _, _ := runtime.Caller(0)
 	cmd := exec.Command("go", "tool", "-n", "github.com/versity/versitygw/cmd/versitygw")
@@ -98,9 +171,9 @@ func build(t testing.TB) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("building the S3 store: %v\n%s", err, stderr.String())
+		return "", fmt.Errorf("building the S3 store: %w\n%s", err, stderr.String())
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
 }
 
 func (s *Server) ready(ctx context.Context, ended <-chan struct{}) error {

@@ -37,7 +37,7 @@ func Open(ctx context.Context, dsn string) (store.Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
+func open(ctx context.Context, dsn string) (_ *shared, err error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -48,10 +48,10 @@ func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 10 * time.Second
 	}
-	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config)
+	write, read, locks := stdlib.OpenDB(*config), stdlib.OpenDB(*config), stdlib.OpenDB(*config)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, write.Close(), read.Close())
+			err = errors.Join(err, write.Close(), read.Close(), locks.Close())
 		}
 	}()
 	if err := migrate(ctx, write); err != nil {
@@ -60,7 +60,8 @@ func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	return sqlstore.New(ctx, sqlstore.Config{
+	locks.SetMaxOpenConns(lockers)
+	base, err := sqlstore.New(ctx, sqlstore.Config{
 		Write: write,
 		Read:  read,
 		Dialect: sqlstore.Dialect{
@@ -77,6 +78,7 @@ func open(ctx context.Context, dsn string) (_ *sqlstore.Store, err error) {
 		},
 		Background: func(ctx context.Context, s *sqlstore.Store) { follow(ctx, config, s) },
 	})
+	return &shared{base, locks}, err
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
