@@ -162,8 +162,11 @@ func (p *plane) wire(ctx context.Context, tenantID, ca string) error {
 	}
 	authenticate := func(r *http.Request) (resource.Principal, error) { return server.Authenticate(p.issuer.Verify, r) }
 	may := blobs.NewAuthorizer(p.store, p.authz.Check, nil)
-	p.front = blobs.New(blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate,
-		Authorize: may.Authorize, Clock: time.Now, Log: p.log})
+	bucket := blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate, Authorize: may.Authorize, Clock: time.Now, Log: p.log}
+	if shared, ok := p.store.(store.Locker); ok {
+		bucket.Lock = shared.Lock
+	}
+	p.front = blobs.New(bucket)
 	elsewhere := datastores.New(datastores.Config{Store: p.store, Authenticate: authenticate, Authorize: may.AuthorizeDatastore, Open: keys.open, Clock: time.Now, Log: p.log})
 	p.relay = relay.New(relay.Config{Authenticate: authenticate, Incarnation: p.incarnation, Log: p.log})
 	deps := types.Deps{Store: p.store, Clock: time.Now, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, CA: ca, Blobs: p.front,

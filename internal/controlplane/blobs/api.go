@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
 	"gocloud.dev/blob"
 )
 
@@ -82,12 +83,12 @@ func (f *Front) Delete(ctx context.Context, account, container, name string) err
 	if err != nil {
 		return err
 	}
-	defer f.locks.lock(n.blockKey())()
-	i, err := f.statIfAny(ctx, n)
-	if err != nil || i == nil {
+	unlock, err := f.lock(ctx, n)
+	if err != nil {
 		return err
 	}
-	return f.remove(ctx, i)
+	defer unlock()
+	return f.remove(ctx, n)
 }
 
 // ErrPosition: the blob's end is not where an Append expects it; someone else wrote, or an earlier Append was not recorded.
@@ -99,9 +100,14 @@ func (f *Front) Append(ctx context.Context, account, container, name string, at 
 	if err != nil {
 		return err
 	}
-	defer f.locks.lock(n.blockKey())()
+	unlock, err := f.lock(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if at == 0 {
-		err := f.write(ctx, n.headKey(), nil, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
+		opts := &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true, Metadata: map[string]string{metaWrite: uuid.NewString()}}
+		err := f.write(ctx, n.headKey(), nil, opts)
 		if err != nil && !taken(err) {
 			return fmt.Errorf("creating %s: %w", n, err)
 		}
@@ -124,8 +130,8 @@ func (f *Front) IsFile(ctx context.Context, address string) (bool, error) {
 	return f.Exists(ctx, account, container, name)
 }
 
-// Put writes a blob from body to its end, in place of one that is there; when body fails nothing is written.
-func (f *Front) Put(ctx context.Context, account, container, name, contentType string, body io.Reader) error {
+// Put writes a blob from content to its end, in place of one that is there; when content fails nothing is written.
+func (f *Front) Put(ctx context.Context, account, container, name, contentType string, content io.Reader) error {
 	n, err := checkName(account, container, name)
 	if err != nil {
 		return err
@@ -138,8 +144,6 @@ func (f *Front) Put(ctx context.Context, account, container, name, contentType s
 	if err != nil {
 		return err
 	}
-	return f.upload(ctx, n.blockKey(), opts, body, func(finish func() error) error {
-		_, err := f.commitBlock(r, opts, finish)
-		return err
-	})
+	_, err = f.writeBlock(r, opts, &body{Reader: content}, committedBlocks{}, nil)
+	return err
 }

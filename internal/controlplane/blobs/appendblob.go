@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/uuid"
 	"gocloud.dev/blob"
 )
 
@@ -68,13 +69,13 @@ func (f *Front) statAppend(ctx context.Context, n blobName) (*info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading attributes of %s: %w", n, err)
 	}
-	i := &info{name: n, isAppend: true, modTime: a.ModTime, attrs: a, md5: a.Metadata[metaMD5]}
+	i := &info{name: n, isAppend: true, modTime: a.ModTime, attrs: a} // its MD5 would be another after every append
 	all, err := f.segments(ctx, i)
 	if err != nil {
 		return nil, err
 	}
 	i.segs, i.extra, i.size = cover(all)
-	i.etag = makeETag(a.ModTime, i.size)
+	i.etag = makeETag(a.ModTime, i.size, a.Metadata[metaWrite])
 	return i, nil
 }
 
@@ -105,7 +106,11 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "Content-Length %d: an append blob is created empty; append afterwards.", r.ContentLength)
 	}
 	ctx := r.Context()
-	defer f.locks.lock(r.name.blockKey())()
+	unlock, err := f.lock(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	old, err := f.mayReplace(r)
 	if err != nil {
 		return err
@@ -114,6 +119,7 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 		return err
 	}
 	opts.IfNotExist = strings.TrimSpace(r.Header.Get("If-None-Match")) == "*"
+	opts.Metadata[metaWrite] = uuid.NewString()
 	err = f.write(ctx, r.name.headKey(), nil, opts)
 	if opts.IfNotExist && taken(err) {
 		return errorf(http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists: %s.", r.name)
@@ -122,7 +128,7 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 		return fmt.Errorf("creating %s: %w", r.name, err)
 	}
 	if old != nil && !old.isAppend {
-		if err := f.remove(ctx, old); err != nil {
+		if err := f.removeBlock(ctx, r.name); err != nil {
 			return err
 		}
 	}
@@ -175,7 +181,11 @@ func (f *Front) appendBlock(r *request) error {
 	if err != nil {
 		return err
 	}
-	defer f.locks.lock(r.name.blockKey())()
+	unlock, err := f.lock(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	i, at, err := f.appendAt(r, data, pos, maxSize)
 	if err != nil {
 		return err
@@ -204,8 +214,8 @@ func appendConditions(h http.Header) (pos, maxSize int64, err error) {
 	return pos, maxSize, err
 }
 
-// appendAt writes data as a new segment at the blob's end. What it remembers of the blob is trusted only when the caller
-// names the same position; another server's append shows as an existing segment, and then the blob is looked at again.
+// appendAt writes data as a new segment at the blob's end; the blob's lock must be held. What it remembers of the blob, where this
+// process is the only one that writes, is trusted only when the caller names the same position.
 func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, int64, error) {
 	ctx, n := r.Context(), r.name
 	i := f.tails.get(n)
@@ -260,10 +270,12 @@ func (f *Front) appended(ctx context.Context, i *info, s segment) *info {
 	n.segs = append(slices.Clone(i.segs), s)
 	n.size = s.end()
 	n.modTime = f.cfg.Clock()
-	n.etag = makeETag(i.attrs.ModTime, n.size)
+	n.etag = makeETag(i.attrs.ModTime, n.size, i.attrs.Metadata[metaWrite])
 	for f.merge(context.WithoutCancel(ctx), &n) {
 	}
-	f.tails.put(&n)
+	if f.cfg.Lock == nil { // others may write to the blob, or make it again
+		f.tails.put(&n)
+	}
 	return &n
 }
 

@@ -34,6 +34,8 @@ type block struct {
 type committedBlocks struct {
 	Nonce  string  `json:"nonce"`
 	Blocks []block `json:"blocks"`
+	// MD5 is the content's, where the blob's own metadata could not tell it.
+	MD5 string `json:"md5,omitempty"`
 }
 
 func parseBlockID(s string) ([]byte, error) {
@@ -150,25 +152,19 @@ func (f *Front) putBlockList(r *request) error {
 	if err != nil {
 		return err
 	}
-	list, readers, err := f.resolveBlocks(r.Context(), r.name, old, refs)
+	list, readers, over, err := f.resolveBlocks(r.Context(), r.name, old, refs)
 	if err != nil {
 		return err
 	}
 	list.Nonce = uuid.NewString()
-	opts.Metadata[metaBlocks] = list.Nonce
 	opts.IfNotExist = strings.TrimSpace(r.Header.Get("If-None-Match")) == "*"
 	src := &lazyReader{open: readers}
 	defer src.Close()
-	var i *info
-	err = f.upload(r.Context(), r.name.blockKey(), opts, src, func(finish func() error) (err error) {
-		i, err = f.commitBlock(r, opts, func() error {
-			if err := f.saveCommitted(r.Context(), r.name, list); err != nil {
-				return err
-			}
-			return finish()
-		})
-		return err
-	})
+	content := &body{Reader: src}
+	if sum := opts.Metadata[metaMD5]; sum != "" {
+		content.expectMD5(sum)
+	}
+	i, err := f.writeBlock(r, opts, content, list, over)
 	if err != nil {
 		return err
 	}
@@ -177,12 +173,11 @@ func (f *Front) putBlockList(r *request) error {
 	return nil
 }
 
-// resolveBlocks finds every block of a new list: where to read it, and its size.
-func (f *Front) resolveBlocks(ctx context.Context, n blobName, old *info, refs []blockRef) (committedBlocks, []func() (io.ReadCloser, error), error) {
-	var list committedBlocks
+// resolveBlocks finds every block of a new list: where to read it, and its size. over is old when the list has blocks of that.
+func (f *Front) resolveBlocks(ctx context.Context, n blobName, old *info, refs []blockRef) (list committedBlocks, readers []func() (io.ReadCloser, error), over *info, err error) {
 	staged, err := f.stagedBlocks(ctx, n)
 	if err != nil {
-		return list, nil, err
+		return list, nil, nil, err
 	}
 	stagedSize, committed := map[string]int64{}, map[string]block{}
 	for _, s := range staged {
@@ -190,12 +185,11 @@ func (f *Front) resolveBlocks(ctx context.Context, n blobName, old *info, refs [
 	}
 	was, err := f.loadCommitted(ctx, old)
 	if err != nil {
-		return list, nil, err
+		return list, nil, nil, err
 	}
 	for _, c := range was {
 		committed[string(c.ID)] = c
 	}
-	var readers []func() (io.ReadCloser, error)
 	for _, ref := range refs {
 		size, isStaged := stagedSize[string(ref.id)]
 		c, isCommitted := committed[string(ref.id)]
@@ -205,16 +199,15 @@ func (f *Front) resolveBlocks(ctx context.Context, n blobName, old *info, refs [
 			readers = append(readers, func() (io.ReadCloser, error) { return f.cfg.Bucket.NewReader(ctx, key, nil) })
 			list.Blocks = append(list.Blocks, block{ID: ref.id, Size: size})
 		case isCommitted && ref.from != "Uncommitted":
-			readers = append(readers, func() (io.ReadCloser, error) {
-				return f.cfg.Bucket.NewRangeReader(ctx, n.blockKey(), c.offset, c.Size, nil)
-			})
+			over = old
+			readers = append(readers, func() (io.ReadCloser, error) { return f.open(ctx, old, span{c.offset, c.offset + c.Size}) })
 			list.Blocks = append(list.Blocks, block{ID: ref.id, Size: c.Size})
 		default:
-			return list, nil, errorf(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid: there is no %s block %q of %s.",
+			return list, nil, nil, errorf(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid: there is no %s block %q of %s.",
 				strings.ToLower(ref.from), base64.StdEncoding.EncodeToString(ref.id), n)
 		}
 	}
-	return list, readers, nil
+	return list, readers, over, nil
 }
 
 func (f *Front) stagedBlocks(ctx context.Context, n blobName) ([]block, error) {
@@ -247,29 +240,34 @@ func (f *Front) saveCommitted(ctx context.Context, n blobName, list committedBlo
 
 // loadCommitted is the committed blocks of a blob that was made by a block list, with their offsets.
 func (f *Front) loadCommitted(ctx context.Context, i *info) ([]block, error) {
-	if i == nil || i.isAppend || i.attrs.Metadata[metaBlocks] == "" {
-		return nil, nil
-	}
-	doc, err := f.cfg.Bucket.ReadAll(ctx, i.name.committedKey())
-	if isNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading block list of %s: %w", i.name, err)
-	}
-	var list committedBlocks
-	if err := json.Unmarshal(doc, &list); err != nil {
-		return nil, fmt.Errorf("reading block list of %s: %w", i.name, err)
-	}
-	if list.Nonce != i.attrs.Metadata[metaBlocks] {
-		return nil, nil // of a commit that did not happen
-	}
+	list, err := f.readCommitted(ctx, i)
 	var offset int64
 	for k := range list.Blocks {
 		list.Blocks[k].offset = offset
 		offset += list.Blocks[k].Size
 	}
-	return list.Blocks, nil
+	return list.Blocks, err
+}
+
+// readCommitted is what was kept with a block blob, if anything.
+func (f *Front) readCommitted(ctx context.Context, i *info) (list committedBlocks, err error) {
+	if i == nil || i.isAppend || i.attrs.Metadata[metaBlocks] == "" {
+		return list, nil
+	}
+	doc, err := f.cfg.Bucket.ReadAll(ctx, i.name.committedKey())
+	if isNotFound(err) {
+		return list, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(doc, &list)
+	}
+	if err != nil {
+		return list, fmt.Errorf("reading block list of %s: %w", i.name, err)
+	}
+	if list.Nonce != i.attrs.Metadata[metaBlocks] {
+		return committedBlocks{}, nil // of a commit that did not happen
+	}
+	return list, nil
 }
 
 // dropStaged discards staged blocks after a commit; what fails is swept later.

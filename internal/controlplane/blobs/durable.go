@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -68,7 +69,7 @@ func (w *writer) commit() error {
 	temp := w.file.Name()
 	at := strings.TrimSuffix(temp, ".tmp")
 	at = at[:strings.LastIndexByte(at, '.')] // fileblob's temporary name is the other one with a time and .tmp
-	err := errors.Join(w.f.sync(temp), w.Close())
+	err := errors.Join(w.stamp(temp, strings.TrimSuffix(at, w.staged)), w.f.sync(temp), w.Close())
 	if err == nil {
 		err = w.f.sync(at + attrsSuffix)
 	}
@@ -93,6 +94,16 @@ func (w *writer) commit() error {
 		w.f.dirs.add(fresh...)
 	}
 	return err
+}
+
+// stamp gives a file a time that no earlier content of its name had: the kernel's own advances every few milliseconds, and ETags are
+// made of it.
+func (w *writer) stamp(temp, final string) error {
+	now := time.Now()
+	if old, err := os.Lstat(final); err == nil && !now.After(old.ModTime().Add(time.Microsecond)) {
+		now = old.ModTime().Add(time.Microsecond)
+	}
+	return os.Chtimes(temp, now, now)
 }
 
 // place gives what was written its name, attributes first: a reader meets those of the old content or of the new, and all of them but for

@@ -32,6 +32,12 @@ func errBlobNotFound(n blobName) *Error {
 	return errorf(http.StatusNotFound, "BlobNotFound", "The specified blob does not exist: %s/%s/%s.", n.account, n.container, n.name)
 }
 
+// errBusy makes clients try again.
+func errBusy(cause error) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Code: "ServerBusy", Cause: cause,
+		Message: "The server is currently unable to receive requests. Please retry your request."}
+}
+
 // isNotFound tells a missing object from other errors of the bucket.
 func isNotFound(err error) bool { return gcerrors.Code(err) == gcerrors.NotFound }
 

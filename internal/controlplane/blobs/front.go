@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 	"gocloud.dev/blob"
 
@@ -27,7 +28,7 @@ const protocolVersion = "2021-12-02"
 // that it cannot be decided now.
 type AuthorizeFunc func(ctx context.Context, p resource.Principal, account, container, name string, write bool) error
 
-// Config is what a Front needs; all fields but Log and Clock are required.
+// Config is what a Front needs; all fields but Lock, Log and Clock are required.
 type Config struct {
 	Bucket *blob.Bucket
 	// PublicURL is the address clients use, without path.
@@ -37,8 +38,10 @@ type Config struct {
 	// Verify tells who sent a request with a bearer token.
 	Verify    func(*http.Request) (resource.Principal, error)
 	Authorize AuthorizeFunc
-	Clock     func() time.Time
-	Log       *slog.Logger
+	// Lock takes a lock with a name among all processes that use the bucket, and gives what frees it; nil when this is the only one.
+	Lock  func(ctx context.Context, name string) (unlock func(), err error)
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 // Front serves blobs. It is safe for concurrent use.
@@ -47,10 +50,13 @@ type Front struct {
 	https bool
 	// folder is a bucket that is one of this machine.
 	folder bool
-	locks  keyLocks
-	tails  tailCache
-	dirs   dirCache
-	sync   func(name string) error // brings a file or folder to the disk
+	// s3 is one whose objects have times of whole seconds, and ETags that may be MD5s or not.
+	s3    bool
+	locks keyLocks
+	tails tailCache
+	dirs  dirCache
+	sums  sumCache
+	sync  func(name string) error // brings a file or folder to the disk
 	// rename and link give a file its name.
 	rename, link func(from, to string) error
 }
@@ -68,6 +74,8 @@ func New(cfg Config) *Front {
 	if cfg.Bucket != nil {
 		var info os.FileInfo
 		f.folder = cfg.Bucket.As(&info)
+		var client *s3.Client
+		f.s3 = cfg.Bucket.As(&client)
 	}
 	return f
 }
@@ -230,8 +238,7 @@ func (f *Front) authorize(r *request, p resource.Principal, n blobName, write bo
 		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch",
 			"This request is not authorized to perform this operation using this permission. %v.", err)
 	}
-	return &Error{Status: http.StatusServiceUnavailable, Code: "ServerBusy", Cause: fmt.Errorf("authorizing request: %w", err),
-		Message: "The server is currently unable to receive requests. Please retry your request."}
+	return errBusy(fmt.Errorf("authorizing request: %w", err))
 }
 
 // mayOverwrite reports whether a signature lets an existing blob be replaced; "c" alone only creates.

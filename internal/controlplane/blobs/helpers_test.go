@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/testing/s3test"
 )
 
 // world is a front on a real listener, over a bucket.
@@ -29,11 +32,21 @@ const acct = "flabcdef012345"
 
 func newWorld(t *testing.T, bucket *blob.Bucket) *world {
 	t.Helper()
+	return newReplica(t, bucket, nil)
+}
+
+// newReplica is a front of one of several that share a bucket and locks.
+func newReplica(t *testing.T, bucket *blob.Bucket, locks *keyLocks) *world {
+	t.Helper()
 	w := &world{t: t, now: time.Now()}
+	var lock func(context.Context, string) (func(), error)
+	if locks != nil {
+		lock = func(_ context.Context, name string) (func(), error) { return locks.lock(name), nil }
+	}
 	mux := http.NewServeMux()
 	w.srv = httptest.NewServer(mux)
 	w.Front = New(Config{Bucket: bucket, PublicURL: w.srv.URL, SASKey: []byte("0123456789abcdef0123456789abcdef"),
-		Clock: func() time.Time { return w.now },
+		Lock: lock, Clock: func() time.Time { return w.now },
 		Verify: func(r *http.Request) (resource.Principal, error) {
 			if r.Header.Get("Authorization") != "Bearer good" {
 				return resource.Principal{}, errors.New("the token is not known")
@@ -51,7 +64,35 @@ func newWorld(t *testing.T, bucket *blob.Bucket) *world {
 	return w
 }
 
-// eachBucket runs a test over memory and over a folder.
+// s3store is an S3 store for all tests of the package.
+var s3store s3test.Shared
+
+func TestMain(m *testing.M) {
+	for k, v := range map[string]string{"AWS_ACCESS_KEY_ID": s3test.AccessKeyID, "AWS_SECRET_ACCESS_KEY": s3test.SecretAccessKey} {
+		if err := os.Setenv(k, v); err != nil {
+			panic(err)
+		}
+	}
+	if dir := os.Getenv(serveDir); dir != "" {
+		serveFolder(dir)
+	}
+	code := m.Run()
+	s3store.Stop()
+	os.Exit(code)
+}
+
+// openS3 opens a bucket of its own for a test.
+func openS3(t *testing.T) *blob.Bucket {
+	t.Helper()
+	server, name := s3store.Bucket(t)
+	b, err := Open(t.Context(), "s3://"+name+"?use_path_style=true&region="+s3test.Region+"&endpoint="+url.QueryEscape(server.Endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// eachBucket runs a test over memory, over a folder and over S3.
 func eachBucket(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("memory", func(t *testing.T) { test(t, newWorld(t, memblob.OpenBucket(nil))) })
 	t.Run("folder", func(t *testing.T) {
@@ -61,6 +102,11 @@ func eachBucket(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		test(t, newWorld(t, b))
 	})
+	t.Run("s3", func(t *testing.T) { test(t, newWorld(t, openS3(t))) })
+}
+
+func newRequest(t *testing.T) *http.Request {
+	return httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/", nil)
 }
 
 type answer struct {

@@ -20,9 +20,10 @@ import (
 // Names in a bucket's metadata: the user's own begin with userMeta, ours never do.
 const (
 	userMeta    = "m_"
-	metaMD5     = "fl_md5"     // base64, as the client gave it
+	metaMD5     = "fl_md5"     // base64, of the content
 	metaCreated = "fl_created" // RFC 3339
-	metaBlocks  = "fl_blocks"  // nonce of the committed block list
+	metaBlocks  = "fl_blocks"  // nonce of the list of committed blocks, which has the MD5 where this has not
+	metaWrite   = "fl_write"   // nonce of an append blob's creation, or of the last change of its properties
 )
 
 // info is one blob as stored.
@@ -38,10 +39,22 @@ type info struct {
 	extra    []segment // superseded by merged ones
 }
 
-func makeETag(mod time.Time, size int64) string {
+// makeETag names one write of a blob: by its time where commit gives every write another, else by what the store or we call it.
+func makeETag(mod time.Time, size int64, name string) string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d/%d", mod.UnixNano(), size)
+	if name != "" {
+		fmt.Fprintf(h, "/%s", name)
+	}
 	return fmt.Sprintf(`"0x%016X"`, h.Sum64())
+}
+
+// nameOf is what the store calls one write of an object, "" where times tell writes apart.
+func (f *Front) nameOf(a *blob.Attributes) string {
+	if f.s3 {
+		return a.ETag
+	}
+	return ""
 }
 
 // stat finds a blob of either kind; BlobNotFound when there is none.
@@ -49,11 +62,9 @@ func (f *Front) stat(ctx context.Context, n blobName) (*info, error) {
 	a, err := f.cfg.Bucket.Attributes(ctx, n.blockKey())
 	switch {
 	case err == nil:
-		i := &info{name: n, size: a.Size, modTime: a.ModTime, etag: makeETag(a.ModTime, a.Size), attrs: a, md5: a.Metadata[metaMD5]}
-		if i.md5 == "" && len(a.MD5) > 0 {
-			i.md5 = base64.StdEncoding.EncodeToString(a.MD5)
-		}
-		return i, nil
+		i := &info{name: n, size: a.Size, modTime: a.ModTime, etag: makeETag(a.ModTime, a.Size, f.nameOf(a)), attrs: a}
+		i.md5, err = f.md5Of(ctx, i)
+		return i, err
 	case isNotFound(err):
 		return f.statAppend(ctx, n)
 	}

@@ -13,20 +13,21 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"golang.org/x/sync/errgroup"
 )
 
-const maxListPage = 1000
+const (
+	maxListPage = 1000
+	maxLooks    = 16 // blobs of a page that are looked at at once
+)
 
 // entry is one line of a list: a blob, or a folder when a delimiter was asked for.
 type entry struct {
 	name    string
 	folder  bool
-	kind    string
 	size    int64
 	modTime time.Time
-	etag    string
-	md5     string
-	info    *info // when details were asked for
+	info    *info // of a blob, when details were asked for
 }
 
 // page lists what begins with prefix, at most about limit entries; next is "" at the end. A page may be empty before the end.
@@ -43,13 +44,24 @@ func (f *Front) page(ctx context.Context, n blobName, prefix, delimiter, token s
 	if err != nil {
 		return nil, "", fmt.Errorf("listing %s/%s: %w", n.account, n.container, err)
 	}
-	for _, o := range objs {
-		e, ok, err := f.entryOf(ctx, n, o, details)
-		if err != nil {
-			return nil, "", err
-		}
-		if ok && strings.HasPrefix(e.name, prefix) {
-			out = append(out, e)
+	entries := make([]*entry, len(objs))
+	looks, ctx := errgroup.WithContext(ctx)
+	looks.SetLimit(maxLooks)
+	for k, o := range objs {
+		looks.Go(func() error {
+			e, ok, err := f.entryOf(ctx, n, o, details)
+			if ok && strings.HasPrefix(e.name, prefix) {
+				entries[k] = &e
+			}
+			return err
+		})
+	}
+	if err := looks.Wait(); err != nil {
+		return nil, "", err
+	}
+	for _, e := range entries {
+		if e != nil {
+			out = append(out, *e)
 		}
 	}
 	if len(after) > 0 {
@@ -80,17 +92,13 @@ func (f *Front) entryOf(ctx context.Context, n blobName, o *blob.ListObject, det
 	}
 	n.name = name
 	if !isAppend && !details {
-		e = entry{name: name, kind: "BlockBlob", size: o.Size, modTime: o.ModTime, etag: makeETag(o.ModTime, o.Size)}
-		if len(o.MD5) > 0 {
-			e.md5 = base64.StdEncoding.EncodeToString(o.MD5)
-		}
-		return e, true, nil
+		return entry{name: name, size: o.Size, modTime: o.ModTime}, true, nil
 	}
 	i, err := f.statIfAny(ctx, n)
 	if err != nil || i == nil || i.isAppend != isAppend {
 		return e, false, err
 	}
-	return entry{name: name, kind: i.kind(), size: i.size, modTime: i.modTime, etag: i.etag, md5: i.md5, info: i}, true, nil
+	return entry{name: name, size: i.size, modTime: i.modTime, info: i}, true, nil
 }
 
 type xmlList struct {
@@ -149,16 +157,16 @@ type xmlItem struct {
 	Value   string `xml:",chardata"`
 }
 
-func xmlOf(e entry) xmlBlob {
-	b := xmlBlob{Name: e.name, Properties: xmlProps{Modified: httpTime(e.modTime), ETag: strings.Trim(e.etag, `"`), Length: e.size, MD5: e.md5,
-		BlobType: e.kind, LeaseStatus: "unlocked", LeaseState: "available"}}
-	if e.info == nil {
-		return b
-	}
-	a := e.info.attrs
-	b.Properties.Created = httpTime(e.info.created())
+func xmlOf(i *info, metadata bool) xmlBlob {
+	b := xmlBlob{Name: i.name.name, Properties: xmlProps{Modified: httpTime(i.modTime), ETag: strings.Trim(i.etag, `"`), Length: i.size, MD5: i.md5,
+		BlobType: i.kind(), LeaseStatus: "unlocked", LeaseState: "available"}}
+	a := i.attrs
+	b.Properties.Created = httpTime(i.created())
 	b.Properties.ContentType, b.Properties.Encoding, b.Properties.Language = a.ContentType, a.ContentEncoding, a.ContentLanguage
 	b.Properties.Cache, b.Properties.Disposition = a.CacheControl, a.ContentDisposition
+	if !metadata {
+		return b
+	}
 	m := userMetadata(a.Metadata)
 	b.Metadata = &xmlMetadata{}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
@@ -183,9 +191,9 @@ func (f *Front) listBlobs(r *request) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	details := slices.Contains(strings.Split(r.q.Get("include"), ","), "metadata")
+	metadata := slices.Contains(strings.Split(r.q.Get("include"), ","), "metadata")
 	marker := r.q.Get("marker")
-	entries, next, err := f.page(r.Context(), r.name, prefix, delimiter, marker, limit, details)
+	entries, next, err := f.page(r.Context(), r.name, prefix, delimiter, marker, limit, true) // lists of buckets lack MD5s and ETags
 	if err != nil {
 		return err
 	}
@@ -198,7 +206,7 @@ func (f *Front) listBlobs(r *request) error {
 		if e.folder {
 			out.Blobs.Prefixes = append(out.Blobs.Prefixes, xmlPrefix{e.name})
 		} else {
-			out.Blobs.Blobs = append(out.Blobs.Blobs, xmlOf(e))
+			out.Blobs.Blobs = append(out.Blobs.Blobs, xmlOf(e.info, metadata))
 		}
 	}
 	return r.xml(out)
@@ -238,7 +246,7 @@ func (f *Front) createContainer(r *request) error {
 // containerHeaders describes a container; all exist and have always existed.
 func (f *Front) containerHeaders(r *request) {
 	h := r.w.Header()
-	h.Set("ETag", makeETag(time.Unix(0, 0), 0))
+	h.Set("ETag", makeETag(time.Unix(0, 0), 0, ""))
 	h.Set("Last-Modified", httpTime(time.Unix(0, 0)))
 	h.Set("x-ms-lease-status", "unlocked")
 	h.Set("x-ms-lease-state", "available")

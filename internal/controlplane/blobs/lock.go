@@ -1,6 +1,28 @@
 package blobs
 
-import "sync"
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// lock orders the writes of one blob, in this process and in others on the same bucket. Nothing may be written of what was found
+// before it was taken.
+func (f *Front) lock(ctx context.Context, n blobName) (unlock func(), err error) {
+	here := f.locks.lock(n.blockKey())
+	if f.cfg.Lock == nil {
+		return here, nil
+	}
+	elsewhere, err := f.cfg.Lock(ctx, "blob "+n.String())
+	if err != nil {
+		here()
+		return nil, errBusy(fmt.Errorf("locking %s: %w", n, err))
+	}
+	return func() {
+		elsewhere()
+		here()
+	}, nil
+}
 
 // keyLocks is a mutex per key; entries live only while someone holds or awaits them.
 type keyLocks struct {

@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"gocloud.dev/blob"
 )
 
 // span is a byte range [start, end) of a blob.
@@ -75,11 +78,27 @@ func (f *Front) open(ctx context.Context, i *info, s span) (io.ReadCloser, error
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", i.name, err)
 	}
-	if r.Size() != i.size || !r.ModTime().Equal(i.modTime) {
+	if r.Size() != i.size || !r.ModTime().Equal(i.modTime) || f.nameOfRead(r) != f.nameOf(i.attrs) {
 		r.Close()
 		return nil, errReplaced
 	}
+	if f.folder { // the driver looked at the name before it opened what had it then
+		now, err := f.cfg.Bucket.Attributes(ctx, i.name.blockKey())
+		if err != nil || !now.ModTime.Equal(i.modTime) {
+			r.Close()
+			return nil, errReplaced
+		}
+	}
 	return r, nil
+}
+
+// nameOfRead is nameOf of what is being read.
+func (f *Front) nameOfRead(r *blob.Reader) string {
+	var out s3.GetObjectOutput
+	if f.s3 && r.As(&out) && out.ETag != nil {
+		return *out.ETag
+	}
+	return ""
 }
 
 var errReplaced = errorf(http.StatusServiceUnavailable, "ServerBusy", "The blob was replaced again and again while it was being read; retry.")
@@ -133,8 +152,7 @@ func (f *Front) getBlob(r *request) error {
 		if i.md5 != "" {
 			h.Set("Content-MD5", i.md5)
 		}
-		_, err = io.Copy(r.w, rc)
-		return f.ended(r, err)
+		return f.ended(r, sendWhole(r.w, rc, i))
 	}
 	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", s.start, s.end-1, i.size))
 	if i.md5 != "" {
@@ -149,6 +167,28 @@ func (f *Front) getBlob(r *request) error {
 	r.w.WriteHeader(http.StatusPartialContent)
 	_, err = io.Copy(r.w, body)
 	return f.ended(r, err)
+}
+
+// sendWhole sends a blob and holds its end back until the content is what its MD5 says, where that is known.
+func sendWhole(w io.Writer, content io.Reader, i *info) error {
+	if i.md5 == "" || i.size == 0 {
+		_, err := io.Copy(w, content)
+		return err
+	}
+	sum := md5.New()
+	content = io.TeeReader(content, sum)
+	if _, err := io.CopyN(w, content, i.size-1); err != nil {
+		return err
+	}
+	end, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	if err := sameMD5(i.md5, sum.Sum(nil)); err != nil {
+		return fmt.Errorf("what is stored of %s is damaged: %w", i.name, err)
+	}
+	_, err = w.Write(end)
+	return err
 }
 
 // ended handles an error after the header was sent: the connection must break, so that no client takes the part for the whole.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
 	"gocloud.dev/blob"
 )
 
@@ -98,7 +99,13 @@ func withoutQuery(address string) string {
 
 // expectMD5 makes check compare one more sum; nothing may have been read.
 func (b *body) expectMD5(sum string) {
-	if b.want = append(b.want, sum); b.md5 == nil {
+	b.want = append(b.want, sum)
+	b.hashMD5()
+}
+
+// hashMD5 makes md5 the sum of what is read from now on.
+func (b *body) hashMD5() {
+	if b.md5 == nil {
 		b.md5 = md5.New()
 		b.Reader = io.TeeReader(b.Reader, b.md5)
 	}
@@ -155,12 +162,19 @@ func (f *Front) mayReplace(r *request) (*info, error) {
 	return old, nil
 }
 
-// commitBlock makes an uploaded block blob visible under the blob's lock.
-func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, finish func() error) (*info, error) {
-	defer f.locks.lock(r.name.blockKey())()
+// commitBlock makes an uploaded block blob visible under the blob's lock; when over is not nil it must still be the blob that is there.
+func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, over *info, finish func() error) (*info, error) {
+	unlock, err := f.lock(r.Context(), r.name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	old, err := f.mayReplace(r)
 	if err != nil {
 		return nil, err
+	}
+	if over != nil && (old == nil || old.etag != over.etag) {
+		return nil, errBusy(nil)
 	}
 	err = finish()
 	if opts.IfNotExist && taken(err) {
@@ -207,14 +221,7 @@ func (f *Front) putBlob(r *request) error {
 	} else if len(b.want) > 0 {
 		opts.Metadata[metaMD5] = b.want[0]
 	}
-	var i *info
-	err = f.upload(r.Context(), r.name.blockKey(), opts, b, func(finish func() error) (err error) {
-		if err := b.check(); err != nil {
-			return err
-		}
-		i, err = f.commitBlock(r, opts, finish)
-		return err
-	})
+	i, err := f.writeBlock(r, opts, b, committedBlocks{}, nil)
 	if err != nil {
 		return err
 	}
@@ -237,7 +244,11 @@ func (r *request) created(i *info, md5 string) {
 }
 
 func (f *Front) deleteBlob(r *request) error {
-	defer f.locks.lock(r.name.blockKey())()
+	unlock, err := f.lock(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	i, err := f.stat(r.Context(), r.name)
 	if err != nil {
 		return err
@@ -245,22 +256,33 @@ func (f *Front) deleteBlob(r *request) error {
 	if err := checkWrite(r.Header, i); err != nil {
 		return err
 	}
-	if err := f.remove(r.Context(), i); err != nil {
+	if err := f.remove(r.Context(), r.name); err != nil {
 		return err
 	}
 	r.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-func (f *Front) remove(ctx context.Context, i *info) error {
-	if i.isAppend {
-		return f.removeAppend(ctx, i.name)
+// remove deletes a blob of either kind, and what a replacement by one of the other kind left that was cut short.
+func (f *Front) remove(ctx context.Context, n blobName) error {
+	there, err := f.cfg.Bucket.Exists(ctx, n.headKey())
+	if err != nil {
+		return fmt.Errorf("looking for %s: %w", n, err)
 	}
-	if err := f.cfg.Bucket.Delete(ctx, i.name.blockKey()); err != nil && !isNotFound(err) {
-		return fmt.Errorf("deleting %s: %w", i.name, err)
+	if there { // an append blob goes first: while there is a block blob, nobody sees it
+		if err := f.removeAppend(ctx, n); err != nil {
+			return err
+		}
 	}
-	if err := f.cfg.Bucket.Delete(ctx, i.name.committedKey()); err != nil && !isNotFound(err) {
-		return fmt.Errorf("deleting block list of %s: %w", i.name, err)
+	return f.removeBlock(ctx, n)
+}
+
+func (f *Front) removeBlock(ctx context.Context, n blobName) error {
+	if err := f.cfg.Bucket.Delete(ctx, n.blockKey()); err != nil && !isNotFound(err) {
+		return fmt.Errorf("deleting %s: %w", n, err)
+	}
+	if err := f.cfg.Bucket.Delete(ctx, n.committedKey()); err != nil && !isNotFound(err) {
+		return fmt.Errorf("deleting block list of %s: %w", n, err)
 	}
 	return nil
 }
@@ -285,7 +307,6 @@ func (f *Front) setProperties(r *request) error {
 	return f.rewrite(r, func(opts, asked *blob.WriterOptions) {
 		opts.ContentType, opts.ContentEncoding, opts.ContentLanguage = asked.ContentType, asked.ContentEncoding, asked.ContentLanguage
 		opts.ContentDisposition, opts.CacheControl = asked.ContentDisposition, asked.CacheControl
-		delete(opts.Metadata, metaMD5)
 		if v := asked.Metadata[metaMD5]; v != "" {
 			opts.Metadata[metaMD5] = v
 		}
@@ -297,7 +318,11 @@ func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) 
 	if err != nil {
 		return err
 	}
-	defer f.locks.lock(r.name.blockKey())()
+	unlock, err := f.lock(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	i, err := f.stat(r.Context(), r.name)
 	if err != nil {
 		return err
@@ -314,12 +339,23 @@ func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) 
 	key, src := i.name.blockKey(), io.NopCloser(io.Reader(bytes.NewReader(nil)))
 	if i.isAppend {
 		key = i.name.headKey()
+		opts.Metadata[metaWrite] = uuid.NewString()
 		f.tails.drop(r.name)
 	} else if src, err = f.cfg.Bucket.NewReader(r.Context(), key, nil); err != nil {
 		return fmt.Errorf("reading %s: %w", i.name, err)
 	}
 	defer src.Close()
-	if err := f.upload(r.Context(), key, opts, src, func(finish func() error) error { return finish() }); err != nil {
+	content := &body{Reader: src}
+	if sum := asked.Metadata[metaMD5]; sum != "" && !i.isAppend && r.q.Get("comp") == "properties" {
+		content.expectMD5(sum)
+	}
+	err = f.upload(r.Context(), key, opts, content, func(finish func() error) error {
+		if err := content.check(); err != nil {
+			return err
+		}
+		return finish()
+	})
+	if err != nil {
 		return err
 	}
 	if i, err = f.stat(r.Context(), r.name); err != nil {
