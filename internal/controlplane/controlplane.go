@@ -162,7 +162,7 @@ func (p *plane) wire(ctx context.Context, tenantID, ca string) error {
 	}
 	authenticate := func(r *http.Request) (resource.Principal, error) { return server.Authenticate(p.issuer.Verify, r) }
 	may := blobs.NewAuthorizer(p.store, p.authz.Check, nil)
-	bucket := blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, SASKey: keys.sas, Verify: authenticate, Authorize: may.Authorize, Clock: time.Now, Log: p.log}
+	bucket := blobs.Config{Bucket: p.bucket, PublicURL: p.cfg.PublicURL, StorageSuffix: p.cfg.StorageSuffix, TenantID: tenantID, SASKey: keys.sas, Verify: authenticate, Authorize: may.Authorize, Clock: time.Now, Log: p.log}
 	if shared, ok := p.store.(store.Locker); ok {
 		bucket.Lock = shared.Lock
 	}

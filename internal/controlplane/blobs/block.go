@@ -53,6 +53,9 @@ func (f *Front) putBlock(r *request) error {
 	if err != nil {
 		return err
 	}
+	if r.Header.Get(copySource) != "" {
+		return f.stageSource(r, id)
+	}
 	b, err := requestBody(r, maxPutBlob)
 	if err != nil {
 		return err
@@ -60,20 +63,24 @@ func (f *Front) putBlock(r *request) error {
 	if r.ContentLength == 0 {
 		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "Content-Length 0: a block has at least one byte.")
 	}
-	opts := &blob.WriterOptions{ContentType: "application/octet-stream"}
-	err = f.upload(r.Context(), r.name.stagedKey(id), opts, b, func(finish func() error) error {
-		if err := b.check(); err != nil {
-			return err
-		}
-		return finish()
-	})
-	if err != nil {
+	if err := f.stage(r, id, b); err != nil {
 		return err
 	}
 	b.confirm(r.w.Header())
 	r.w.Header().Set("x-ms-request-server-encrypted", "false")
 	r.w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// stage keeps a block until a list names it.
+func (f *Front) stage(r *request, id []byte, content *body) error {
+	opts := &blob.WriterOptions{ContentType: "application/octet-stream"}
+	return f.upload(r.Context(), r.name.stagedKey(id), opts, content, func(finish func() error) error {
+		if err := content.check(); err != nil {
+			return err
+		}
+		return finish()
+	})
 }
 
 // blockRef is one entry of a Put Block List.

@@ -7,9 +7,11 @@ import (
 	"encoding/binary"
 	"encoding/xml"
 	"hash/crc64"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/appendblob"
@@ -124,6 +126,42 @@ func TestAzureClientValidatesTransfers(t *testing.T) {
 		_, err := a.AppendBlock(ctx, streaming.NopCloser(body()), &appendblob.AppendBlockOptions{TransactionalValidation: blob.TransferValidationTypeCRC64(1)})
 		if err == nil {
 			t.Error("a wrong sum was taken")
+		}
+	})
+}
+
+// TestTimesAsConditions: a second is the least that they tell apart.
+func TestTimesAsConditions(t *testing.T) {
+	eachBucket(t, func(t *testing.T, w *world) {
+		modified := w.want(w.do("PUT", "a", "", "x", blockBlob), 201, "").header.Get("Last-Modified")
+		at, err := http.ParseTime(modified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := at.Add(-time.Hour).Format(http.TimeFormat)
+		for _, c := range []struct {
+			method, header string
+			want           int
+		}{
+			{"GET", "If-Modified-Since: " + modified, 304},
+			{"GET", "If-Modified-Since: " + before, 200},
+			{"GET", "If-Unmodified-Since: " + modified, 200},
+			{"GET", "If-Unmodified-Since: " + before, 412},
+			{"PUT", "If-Modified-Since: " + modified, 412},
+			{"PUT", "If-Unmodified-Since: " + before, 412},
+			{"DELETE", "If-Unmodified-Since: " + before, 412},
+			{"PUT", "If-Unmodified-Since: " + modified, 201},
+		} {
+			if a := w.do(c.method, "a", "", "", blockBlob, c.header); a.status != c.want {
+				t.Errorf("%s with %s: %d, want %d", c.method, c.header, a.status, c.want)
+			}
+		}
+		first := w.want(w.do("PUT", "log", "", "", appendBlob), 201, "").header.Get("ETag")
+		second := w.want(w.do("PUT", "log", "comp=appendblock", "one ", "If-Match: "+first), 201, "").header.Get("ETag")
+		w.want(w.do("PUT", "log", "comp=appendblock", "lost", "If-Match: "+first), 412, "ConditionNotMet")
+		w.want(w.do("PUT", "log", "comp=appendblock", "two", "If-Match: "+second), 201, "")
+		if got := w.do("GET", "log", "", "").body; got != "one two" {
+			t.Errorf("the log is %q", got)
 		}
 	})
 }

@@ -28,11 +28,13 @@ const protocolVersion = "2021-12-02"
 // that it cannot be decided now.
 type AuthorizeFunc func(ctx context.Context, p resource.Principal, account, container, name string, write bool) error
 
-// Config is what a Front needs; all fields but Lock, Log and Clock are required.
+// Config is what a Front needs; all fields but StorageSuffix, TenantID, Lock, Log and Clock are required.
 type Config struct {
 	Bucket *blob.Bucket
 	// PublicURL is the address clients use, without path.
 	PublicURL string
+	// StorageSuffix is below what host accounts are hosts too, and TenantID what user delegation keys say; both may be empty.
+	StorageSuffix, TenantID string
 	// SASKey signs shared access signatures; at least 32 random bytes.
 	SASKey []byte
 	// Verify tells who sent a request with a bearer token.
@@ -109,6 +111,13 @@ func (f *Front) Handler() http.Handler {
 }
 
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) error {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return errorf(http.StatusBadRequest, "InvalidQueryParameterValue", "The query is not correctly encoded: %v.", err)
+	}
+	if q.Get("restype") == "service" {
+		return f.serveAccount(&request{Request: r, w: w, q: q})
+	}
 	path, folder := r.URL.EscapedPath(), false
 	if r.Method == http.MethodGet || r.Method == http.MethodHead { // some clients ask whether there is a blob "folder/"
 		path, folder = strings.CutSuffix(path, "/")
@@ -116,10 +125,6 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) error {
 	name, err := parsePath(path)
 	if err != nil {
 		return err
-	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return errorf(http.StatusBadRequest, "InvalidQueryParameterValue", "The query is not correctly encoded: %v.", err)
 	}
 	req := &request{Request: r, w: w, q: q, name: name}
 	op, ok := f.route(req)
@@ -207,17 +212,14 @@ func (f *Front) admit(r *request, op operation) error {
 				"This request is not authorized to perform this operation using this permission: it needs one of %q, the signature grants %q.", op.perms, perms)
 		}
 		r.sas, r.perms = true, perms
+		if signer := r.q.Get("skoid"); signer != "" { // grants no more than who signed it may do now
+			return f.authorize(r, resource.Principal{ID: signer, Kind: "User"}, n, op.write && r.name.name != "")
+		}
 		return nil
 	}
-	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
-		r.w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.cfg.PublicURL+`"`)
-		return errorf(http.StatusUnauthorized, "NoAuthenticationInformation",
-			"Server failed to authenticate the request. Send a shared access signature in the query or a bearer token in the Authorization header.")
-	}
-	p, err := f.cfg.Verify(r.Request)
+	p, err := f.principal(r)
 	if err != nil {
-		r.w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.cfg.PublicURL+`", error="invalid_token"`)
-		return errorf(http.StatusUnauthorized, "InvalidAuthenticationInfo", "Server failed to authenticate the request. %v.", err)
+		return err
 	}
 	if r.name.name == "" && op.write { // who may read a container may "create" it, since that changes nothing
 		return f.authorize(r, p, r.name, false)
@@ -226,6 +228,21 @@ func (f *Front) admit(r *request, op operation) error {
 		n.name = r.q.Get("prefix")
 	}
 	return f.authorize(r, p, n, op.write)
+}
+
+// principal is who sent a request with a token.
+func (f *Front) principal(r *request) (p resource.Principal, err error) {
+	realm := `Bearer realm="` + f.cfg.PublicURL + `"`
+	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
+		r.w.Header().Set("WWW-Authenticate", realm)
+		return p, errorf(http.StatusUnauthorized, "NoAuthenticationInformation",
+			"Server failed to authenticate the request. Send a shared access signature in the query or a bearer token in the Authorization header; there are no account keys.")
+	}
+	if p, err = f.cfg.Verify(r.Request); err != nil {
+		r.w.Header().Set("WWW-Authenticate", realm+`, error="invalid_token"`)
+		return p, errorf(http.StatusUnauthorized, "InvalidAuthenticationInfo", "Server failed to authenticate the request. %v.", err)
+	}
+	return p, nil
 }
 
 // authorize asks whether the principal may. That nobody can tell at the moment is no refusal: callers give up on those.

@@ -44,8 +44,8 @@ func newReplica(t *testing.T, bucket *blob.Bucket, locks *keyLocks) *world {
 		lock = func(_ context.Context, name string) (func(), error) { return locks.lock(name), nil }
 	}
 	mux := http.NewServeMux()
-	w.srv = httptest.NewServer(mux)
-	w.Front = New(Config{Bucket: bucket, PublicURL: w.srv.URL, SASKey: []byte("0123456789abcdef0123456789abcdef"),
+	w.srv = httptest.NewServer(ByHost("localhost", mux))
+	w.Front = New(Config{Bucket: bucket, PublicURL: w.srv.URL, StorageSuffix: "localhost", TenantID: "a-tenant", SASKey: []byte("0123456789abcdef0123456789abcdef"),
 		Lock: lock, Clock: func() time.Time { return w.now },
 		Verify: func(r *http.Request) (resource.Principal, error) {
 			if r.Header.Get("Authorization") != "Bearer good" {

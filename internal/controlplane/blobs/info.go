@@ -23,6 +23,7 @@ const (
 	metaMD5     = "fl_md5"     // base64, of the content
 	metaCreated = "fl_created" // RFC 3339
 	metaBlocks  = "fl_blocks"  // nonce of the list of committed blocks, which has the MD5 where this has not
+	metaCopy    = "fl_copy"    // id of the copying that made it
 	metaWrite   = "fl_write"   // nonce of an append blob's creation, or of the last change of its properties
 )
 
@@ -128,6 +129,7 @@ func (i *info) headers(h http.Header) {
 			h.Set(k, v)
 		}
 	}
+	i.copyHeaders(h)
 	i.metaHeaders(h)
 }
 

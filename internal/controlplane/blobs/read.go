@@ -147,6 +147,7 @@ func (f *Front) getBlob(r *request) error {
 	defer rc.Close()
 	h := r.w.Header()
 	i.headers(h)
+	r.override(h)
 	h.Set("Content-Length", strconv.FormatInt(s.end-s.start, 10))
 	if !partial {
 		if i.md5 != "" {
@@ -227,6 +228,7 @@ func (f *Front) headBlob(r *request) error {
 	}
 	h := r.w.Header()
 	i.headers(h)
+	r.override(h)
 	h.Set("Content-Length", strconv.FormatInt(i.size, 10))
 	if i.md5 != "" {
 		h.Set("Content-MD5", i.md5)

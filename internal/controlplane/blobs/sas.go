@@ -87,35 +87,57 @@ func (f *Front) checkSAS(q url.Values, n blobName, overTLS bool) (perms string, 
 	default:
 		return "", sasRefused("Signed resource sr=%q is not one of c, d, b.", sr)
 	}
-	want := f.sign(q, resource)
-	if !hmac.Equal([]byte(want), []byte(q.Get("sig"))) {
-		return "", sasRefused("Signature did not match: it was made for another account, container, name or set of fields, or with another key.")
+	if q.Get("skoid") != "" {
+		if err := f.checkDelegated(q, resource); err != nil {
+			return "", err
+		}
+	} else if want := f.sign(q, resource); !hmac.Equal([]byte(want), []byte(q.Get("sig"))) {
+		return "", sasRefused("Signature did not match: it was made for another account, container, name or set of fields, or with another key. Account keys do not exist here: clients sign with a user delegation key.")
 	}
 	return q.Get("sp"), f.checkSASTime(q, overTLS)
 }
 
 func (f *Front) checkSASTime(q url.Values, overTLS bool) error {
-	now := f.cfg.Clock().UTC()
-	end, err := time.Parse(sasTime, q.Get("se"))
-	if err != nil {
-		return sasRefused("Signed expiry se=%q is not a time like %s.", q.Get("se"), sasTime)
-	}
-	if !now.Before(end) {
-		return sasRefused("Signature not valid in the specified time frame: it expired at %s and it is now %s; ask for a new URL.",
-			end.Format(sasTime), now.Format(sasTime))
-	}
-	if st := q.Get("st"); st != "" {
-		start, err := time.Parse(sasTime, st)
-		if err != nil {
-			return sasRefused("Signed start st=%q is not a time like %s.", st, sasTime)
-		}
-		if now.Before(start) {
-			return sasRefused("Signature not valid in the specified time frame: it starts at %s and it is now %s; compare the clocks.",
-				st, now.Format(sasTime))
-		}
+	if err := f.checkPeriod("signature", q.Get("st"), q.Get("se")); err != nil {
+		return err
 	}
 	if q.Get("spr") == "https" && !overTLS && !f.https {
 		return sasRefused("Signed protocol spr=https does not permit plain http.")
 	}
 	return nil
+}
+
+// checkPeriod checks that it is now between two signed times; the first may be empty.
+func (f *Front) checkPeriod(of, from, to string) error {
+	now := f.cfg.Clock().UTC()
+	end, err := parseSASTime(to)
+	if err != nil {
+		return sasRefused("Signed expiry of the %s, %.40q, is not a time like %s.", of, to, sasTime)
+	}
+	if !now.Before(end) {
+		return sasRefused("Signature not valid in the specified time frame: its %s expired at %s and it is now %s; ask for a new one.",
+			of, end.Format(sasTime), now.Format(sasTime))
+	}
+	if from == "" {
+		return nil
+	}
+	start, err := parseSASTime(from)
+	if err != nil {
+		return sasRefused("Signed start of the %s, %.40q, is not a time like %s.", of, from, sasTime)
+	}
+	if now.Before(start) {
+		return sasRefused("Signature not valid in the specified time frame: its %s starts at %s and it is now %s; compare the clocks.",
+			of, from, now.Format(sasTime))
+	}
+	return nil
+}
+
+// parseSASTime reads the forms of a time that the protocol allows.
+func parseSASTime(s string) (t time.Time, err error) {
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} { // the first also takes fractions of seconds
+		if t, err = time.Parse(form, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return t, err
 }

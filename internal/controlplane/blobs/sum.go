@@ -25,7 +25,7 @@ func (f *Front) writeBlock(r *request, opts *blob.WriterOptions, content *body, 
 			return nil, err
 		}
 		if len(first) <= maxSummedFirst {
-			opts.Metadata[metaMD5] = base64.StdEncoding.EncodeToString(content.md5.Sum(nil))
+			opts.Metadata[metaMD5] = content.sum()
 		} else {
 			list.Nonce = cmp.Or(list.Nonce, uuid.NewString())
 		}
@@ -39,7 +39,7 @@ func (f *Front) writeBlock(r *request, opts *blob.WriterOptions, content *body, 
 			return err
 		}
 		if content.md5 != nil {
-			list.MD5 = base64.StdEncoding.EncodeToString(content.md5.Sum(nil))
+			list.MD5 = content.sum()
 		}
 		i, err = f.commitBlock(r, opts, over, func() error {
 			if list.Nonce != "" {

@@ -57,10 +57,11 @@ var crc64Table = crc64.MakeTable(0x9A6C9329AC4BC9B5)
 // body is the request's body, with its declared length and sums checked once it is read.
 type body struct {
 	io.Reader
-	header http.Header
-	md5    hash.Hash   // nil: nothing to compare with
-	want   []string    // base64 of what md5 must give
-	crc    hash.Hash64 // nil: nothing to compare with
+	io.Closer // of a source; nil for a request's own
+	header    http.Header
+	md5       hash.Hash   // nil: nothing to compare with
+	want      []string    // base64 of what md5 must give
+	crc       hash.Hash64 // nil: nothing to compare with
 }
 
 func requestBody(r *request, limit int64) (*body, error) {
@@ -71,8 +72,8 @@ func requestBody(r *request, limit int64) (*body, error) {
 		return nil, errorf(http.StatusRequestEntityTooLarge, "RequestBodyTooLarge",
 			"The request body of %d bytes is larger than the %d bytes that this operation takes.", r.ContentLength, limit)
 	}
-	if source := r.Header.Get("x-ms-copy-source"); source != "" {
-		return nil, errorf(http.StatusBadRequest, "UnsupportedHeader", "Content by x-ms-copy-source is not supported by this operation; read %.200q and send it.", withoutQuery(source))
+	if source := r.Header.Get(copySource); source != "" {
+		return nil, errorf(http.StatusBadRequest, "UnsupportedHeader", "Content by %s is not supported by this operation; read %.200q and send it.", copySource, withoutQuery(source))
 	}
 	b := &body{Reader: r.Body, header: r.Header}
 	if sum := r.Header.Get("Content-MD5"); sum != "" {
@@ -110,6 +111,9 @@ func (b *body) hashMD5() {
 		b.Reader = io.TeeReader(b.Reader, b.md5)
 	}
 }
+
+// sum is the base64 of md5.
+func (b *body) sum() string { return base64.StdEncoding.EncodeToString(b.md5.Sum(nil)) }
 
 func (b *body) check() error {
 	for _, want := range b.want {
@@ -192,8 +196,8 @@ func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, over *info, fi
 }
 
 func (f *Front) putBlob(r *request) error {
-	if r.Header.Get("x-ms-copy-source") != "" {
-		return errorf(http.StatusBadRequest, "UnsupportedHeader", "Copying by x-ms-copy-source is not supported; read the blob and write it.")
+	if r.Header.Get(copySource) != "" {
+		return f.copyBlob(r)
 	}
 	opts, err := f.writerOptions(r)
 	if err != nil {
@@ -231,7 +235,9 @@ func (f *Front) putBlob(r *request) error {
 }
 
 // created answers a write.
-func (r *request) created(i *info, md5 string) {
+func (r *request) created(i *info, md5 string) { r.answered(i, md5, http.StatusCreated) }
+
+func (r *request) answered(i *info, md5 string, status int) {
 	h := r.w.Header()
 	h.Set("ETag", i.etag)
 	h.Set("Last-Modified", httpTime(i.modTime))
@@ -240,7 +246,7 @@ func (r *request) created(i *info, md5 string) {
 		h.Set("Content-MD5", md5)
 	}
 	h.Set("Content-Length", "0")
-	r.w.WriteHeader(http.StatusCreated)
+	r.w.WriteHeader(status)
 }
 
 func (f *Front) deleteBlob(r *request) error {
@@ -330,11 +336,7 @@ func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) 
 	if err := checkWrite(r.Header, i); err != nil {
 		return err
 	}
-	opts := &blob.WriterOptions{ContentType: i.attrs.ContentType, ContentEncoding: i.attrs.ContentEncoding, ContentLanguage: i.attrs.ContentLanguage,
-		ContentDisposition: i.attrs.ContentDisposition, CacheControl: i.attrs.CacheControl, Metadata: map[string]string{}}
-	for k, v := range i.attrs.Metadata {
-		opts.Metadata[k] = v
-	}
+	opts := propertiesOf(i)
 	edit(opts, asked)
 	key, src := i.name.blockKey(), io.NopCloser(io.Reader(bytes.NewReader(nil)))
 	if i.isAppend {
