@@ -3,6 +3,7 @@ package blobs
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -155,6 +156,36 @@ func TestDelegatedFields(t *testing.T) {
 		q.Set("sv", version)
 		if got := len(delegatedFields(q, blobName{acct, "azureml", "x"})); got != want {
 			t.Errorf("version %s: %d fields, want %d", version, got, want)
+		}
+	}
+}
+
+// TestSignaturesOfClients: what the builders of two clients made of one key opens the blob, and nothing else does. Versions are those of
+// the protocol, which differ in what is signed.
+func TestSignaturesOfClients(t *testing.T) {
+	const signer = "&skoid=u&sktid=a-tenant&skt=2026-01-02T03%3A04%3A05Z&ske=2026-01-03T03%3A04%3A05Z&sks=b&skv=2026-04-06&sr=b&sp=r" +
+		"&st=2026-01-02T04%3A00%3A00Z&se=2026-01-02T10%3A00%3A00Z"
+	at := time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC)
+	f := New(Config{Bucket: memblob.OpenBucket(nil), PublicURL: "https://x", SASKey: []byte("0123456789abcdef0123456789abcdef"), Clock: func() time.Time { return at }})
+	for name, query := range map[string]string{
+		"azure-storage-blob 12.31":                "sv=2026-10-06&sig=%2BxbJVuOxFqSDtG0a8WkBIFro/u4PZ3gNwIqWQn8exTI%3D",
+		"@azure/storage-blob 12.32":               "sv=2026-04-06&sig=BUqrjcRq4ANt8IlymDoVvgOphg8WOu8ANb9X2jhaGOg%3D",
+		"@azure/storage-blob 12.32 as 2025-07-05": "sv=2025-07-05&sig=3JDcot1ue%2BAo0knn42%2Fn8%2B86Nt25Sc9In9NNx50W4mE%3D",
+		"@azure/storage-blob 12.32 as 2020-12-06": "sv=2020-12-06&sig=CYHbu%2BFfBWjrBtaAywUhhmbSLShDGt45OsCYxjaLYFc%3D",
+	} {
+		q, err := url.ParseQuery(query + signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if perms, err := f.checkSAS(q, blobName{acct, "azureml", "dir/a b.txt"}, true); err != nil || perms != "r" {
+			t.Errorf("%s: %q, %v", name, perms, err)
+		}
+		for _, k := range append([]string{"sv", "sp", "st", "se", "scid", "rsct"}, keyFields...) {
+			changed := maps.Clone(q)
+			changed.Set(k, q.Get(k)+"0")
+			if _, err := f.checkSAS(changed, blobName{acct, "azureml", "dir/a b.txt"}, true); err == nil {
+				t.Errorf("%s: opens with another %s", name, k)
+			}
 		}
 	}
 }
