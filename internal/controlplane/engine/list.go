@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -98,7 +99,7 @@ func (e *Engine) lastPage(ctx context.Context, r store.Reader, req ListRequest, 
 }
 
 func query(req ListRequest, t *resource.Type, after int64) store.Query {
-	q := store.Query{Type: t.FullType(), Parent: req.Parent, Prefix: req.Prefix, AnyParent: req.Parent == "", Descending: t.NewestFirst, After: after, Limit: req.Top}
+	q := store.Query{Type: t.FullType(), Parent: req.Parent, Prefix: req.Prefix, AnyParent: req.Parent == "", Descending: newestFirst(t, req.Query), After: after, Limit: req.Top}
 	if t.Filter != nil || req.Keep != nil {
 		q.Limit = max(q.Limit, DefaultPage)
 	}
@@ -111,6 +112,19 @@ func query(req ListRequest, t *resource.Type, after int64) store.Query {
 		}
 	}
 	return q
+}
+
+// newestFirst is the order of a list: as asked for, in the one form of $orderBy and the other of orderBy, or else the type's own. Lists have
+// no other order than by time of creation; what asks for one is left aside.
+func newestFirst(t *resource.Type, query map[string]string) bool {
+	asked := strings.ToLower(strings.ReplaceAll(cmp.Or(query["$orderby"], query["orderby"]), " ", ""))
+	switch strings.TrimPrefix(asked, "createdtime") {
+	case asked: // of something else, or nothing
+		return t.NewestFirst
+	case "desc":
+		return true
+	}
+	return false
 }
 
 func keep(req ListRequest, t *resource.Type, rec store.Record) bool {
