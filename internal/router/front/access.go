@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,7 +54,7 @@ func (l *AccessLog) write(c *call, took time.Duration) {
 
 func appendLine(b []byte, c *call, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
-	b = c.start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = appendTime(b, c.start)
 	b = append(b, `","msg":"request","requestId":"`...)
 	b = append(b, c.id...)
 	b = append(b, '"')
@@ -99,12 +100,46 @@ func appendNumber(b []byte, key string, n int64) []byte {
 
 func appendMillis(b []byte, key string, d time.Duration) []byte {
 	b = append(append(append(b, `,"`...), key...), `":`...)
-	return strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', -1, 64)
+	micros := d.Microseconds()
+	b = strconv.AppendInt(b, micros/1000, 10)
+	if micros %= 1000; micros != 0 {
+		b = appendThree(append(b, '.'), micros)
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	return b
+}
+
+// second is the text of a moment's second: lines that come one after the other have the same.
+type second struct {
+	unix int64
+	text string
+}
+
+var lastSecond atomic.Pointer[second]
+
+// appendTime is RFC 3339 in UTC, with milliseconds.
+func appendTime(b []byte, at time.Time) []byte {
+	s := lastSecond.Load()
+	if s == nil || s.unix != at.Unix() {
+		s = &second{at.Unix(), at.UTC().Format("2006-01-02T15:04:05.")}
+		lastSecond.Store(s)
+	}
+	return append(appendThree(append(b, s.text...), int64(at.Nanosecond())/1e6), 'Z')
+}
+
+// appendThree appends a number below 1000 in three digits.
+func appendThree(b []byte, n int64) []byte {
+	return append(b, byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
 }
 
 // appendText escapes what JSON does not have in strings. Bytes that are no UTF-8 become question marks.
 func appendText(b []byte, key, value string) []byte {
 	b = append(append(append(b, `,"`...), key...), `":"`...)
+	if simple(value) {
+		return append(append(b, value...), '"')
+	}
 	const hexadecimal = "0123456789abcdef"
 	for _, r := range value {
 		switch {
@@ -120,4 +155,14 @@ func appendText(b []byte, key, value string) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// simple says that a text is in JSON as it is.
+func simple(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

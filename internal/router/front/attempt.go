@@ -37,9 +37,7 @@ func (a *attempt) release() {
 func (a *attempt) deliver(ctx context.Context, try func(addr string) error, repeatable func() bool) error {
 	var avoid []string
 	for {
-		queued := time.Now()
-		ticket, err := a.deployment.Gate.Acquire(ctx, avoid...)
-		a.queued += time.Since(queued)
+		ticket, err := a.admit(ctx, avoid)
 		if err != nil {
 			return err
 		}
@@ -56,6 +54,17 @@ func (a *attempt) deliver(ctx context.Context, try func(addr string) error, repe
 		}
 		avoid = append(avoid, ticket.Addr)
 	}
+}
+
+// admit waits for a pod, and counts for how long.
+func (a *attempt) admit(ctx context.Context, avoid []string) (*gate.Ticket, error) {
+	if t := a.deployment.Gate.Try(avoid...); t != nil {
+		return t, nil
+	}
+	begun := time.Now()
+	t, err := a.deployment.Gate.Acquire(ctx, avoid...)
+	a.queued += time.Since(begun)
+	return t, err
 }
 
 // failure is what an error says of the pod: nothing when the caller was slow, or has left.

@@ -37,6 +37,7 @@ type conn struct {
 	fd     int32
 	turn   int // when it is looked after
 	remote string
+	ip     string
 	secure bool
 	watch  watch
 	// work is there while a request is.
@@ -44,7 +45,7 @@ type conn struct {
 	first []byte // of a request over TLS
 	ready func(fd uintptr) bool
 	at    func(addr string) error
-	err   error
+	err   error // what ready came to
 }
 
 // work is what a request needs; connections that are idle have none.
@@ -80,10 +81,11 @@ var (
 
 func newConn(s *Server, raw *net.TCPConn) *conn {
 	c := &conn{server: s, raw: raw, pipe: raw, remote: raw.RemoteAddr().String()}
+	c.ip = hostOf(c.remote)
 	c.poll, _ = raw.SyscallConn() // It fails only for what is no connection.
 	_ = c.poll.Control(func(fd uintptr) { c.fd = int32(fd) })
 	c.turn = int(c.fd)
-	c.ready, c.at = c.readReady, c.try
+	c.ready, c.at = c.serveReady, c.try
 	return c
 }
 
@@ -185,24 +187,17 @@ func (c *conn) shakeHands() bool {
 // readHead reads until there is the head of a request. limit is how long it waits for the first byte.
 func (c *conn) readHead(limit time.Duration) (ordinary bool, err error) {
 	if c.work == nil || c.work.from == c.work.to {
-		c.wait(idle, limit)
-		if c.server.draining.Load() {
-			c.endIdle() // Shutdown may have passed by.
+		c.rest(limit)
+		if err := c.awaitFirst(); err != nil {
+			return false, errors.Join(err, c.waited())
 		}
-		if err := errors.Join(c.awaitFirst(), c.waited()); err != nil {
+		if err := c.waited(); err != nil {
 			return false, err
 		}
 	}
 	for first := true; ; first = false {
-		w := c.work
-		unread := w.in[w.from:w.to]
-		if end := wire.End(unread); end > largestHead {
-			return false, nil
-		} else if end > 0 {
-			return !c.server.netHTTP && w.head.Read(unread[:end]) && w.head.Length <= maxTaken, nil
-		}
-		if wire.Odd(unread) || len(unread) >= largestHead {
-			return false, nil
+		if whole, ordinary := c.lookAtHead(); whole {
+			return ordinary, nil
 		}
 		if first {
 			c.wait(reading, c.server.header)
@@ -213,12 +208,33 @@ func (c *conn) readHead(limit time.Duration) (ordinary bool, err error) {
 	}
 }
 
-// awaitFirst waits without a buffer until there is something to read.
-func (c *conn) awaitFirst() error {
+// lookAtHead says whether what was read is enough to know that it begins with the head of an ordinary request, or does not.
+func (c *conn) lookAtHead() (enough, ordinary bool) {
+	w := c.work
+	unread := w.in[w.from:w.to]
+	switch end := wire.End(unread); {
+	case end > largestHead:
+		return true, false
+	case end > 0:
+		return true, !c.server.netHTTP && w.head.Read(unread[:end]) && w.head.Length <= maxTaken
+	}
+	return wire.Odd(unread) || len(unread) >= largestHead, false
+}
+
+// rest begins to wait for a request, without a buffer.
+func (c *conn) rest(limit time.Duration) {
 	if c.work != nil {
 		c.work.put()
 		c.work = nil
 	}
+	c.wait(idle, limit)
+	if c.server.draining.Load() {
+		c.endIdle() // Shutdown may have passed by.
+	}
+}
+
+// awaitFirst waits until there is something to read, that is not an ordinary request which came whole: without TLS those were served.
+func (c *conn) awaitFirst() error {
 	if c.secure {
 		n, err := c.pipe.Read(c.first)
 		if n > 0 {
@@ -234,27 +250,41 @@ func (c *conn) awaitFirst() error {
 	return c.err
 }
 
-func (c *conn) readReady(fd uintptr) bool {
+// errServed ends a connection after its last request.
+var errServed = errors.New("the connection has served its last request")
+
+// serveReady is called when there may be something to read, and once before. Requests that come whole are served in it: reads stay this
+// goroutine's, so that whatever comes meanwhile wakes it, and it need not try to read what has not come. Only an end that came
+// together with a request does not; the sweep looks for those.
+func (c *conn) serveReady(fd uintptr) (stop bool) {
 	w := getWork()
-	n, err := syscall.Read(int(fd), w.in)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), w.in)
-	}
-	switch {
-	case err == syscall.EAGAIN:
-		w.put()
-		return false
-	case err != nil:
+	n, err := readNow(int(fd), w.in)
+	if err != nil {
+		if w.put(); err == syscall.EAGAIN {
+			return false
+		}
 		c.err = err
-	case n == 0:
-		c.err = io.EOF
-	}
-	if c.err != nil {
-		w.put()
 		return true
 	}
 	w.to, c.work = n, w
-	return true
+	if n == len(w.in) { // There may be more, which wakes nobody.
+		return true
+	}
+	if enough, ordinary := c.lookAtHead(); !enough || !ordinary || int64(n) < int64(wire.End(w.in[:n]))+w.head.Length {
+		return true
+	}
+	if c.err = c.waited(); c.err != nil {
+		return true
+	}
+	if !c.request() {
+		c.err = errServed
+		return true
+	}
+	if w.from < w.to {
+		return true
+	}
+	c.rest(c.server.idle)
+	return false
 }
 
 func (c *conn) readMore() error {
@@ -317,7 +347,7 @@ func (c *conn) request() bool {
 func (w *work) begin(c *conn) {
 	h := &w.head
 	w.call = call{}
-	w.call.begin(request{method: h.Method, path: h.Path, host: h.Host, remote: c.remote, major: 1, length: h.Length, secure: c.secure, header: h})
+	w.call.begin(request{method: h.Method, path: h.Path, host: h.Host, remote: c.remote, ip: c.ip, major: 1, length: h.Length, secure: c.secure, header: h})
 }
 
 // readBody reads the body, which follows the head, or only reads past it.

@@ -35,7 +35,7 @@ func (f *Front) mirrorOf(c *call) *table.Deployment {
 // copyFor is a call of its own for a copy to d, which outlives the request.
 func (c *call) copyFor(d *table.Deployment) *call {
 	m := &call{start: time.Now(), id: c.id, clientID: strings.Clone(c.clientID), endpoint: c.endpoint, deployment: d, target: strings.Clone(c.target), scoring: c.scoring, mirrored: true}
-	m.request = request{method: strings.Clone(c.method), path: strings.Clone(c.path), host: strings.Clone(c.host), remote: c.remote, major: c.major, length: c.length, secure: c.secure, header: http.Header{}}
+	m.request = request{method: strings.Clone(c.method), path: strings.Clone(c.path), host: strings.Clone(c.host), remote: c.remote, ip: c.ip, major: c.major, length: c.length, secure: c.secure, header: http.Header{}}
 	if m.scoring {
 		m.target = d.ScoringPath
 	}

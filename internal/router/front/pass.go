@@ -59,7 +59,7 @@ func always() bool { return true }
 func (c *conn) try(addr string) error {
 	w, f := c.work, c.server.front
 	defer c.wait(inLine, 0)
-	for fresh := false; ; fresh = true {
+	for fresh := false; ; {
 		c.watch.pod.Store(nil) // The one of before is another's by now.
 		if !c.wait(atPod, w.call.deployment.Timeout) {
 			return c.Err()
@@ -85,6 +85,10 @@ func (c *conn) try(addr string) error {
 			return nil
 		}
 		c.leavePod(false)
+		if errors.Is(err, errStale) {
+			continue
+		}
+		fresh = true
 		if !p.used || w.got > 0 || c.Err() != nil || !idempotent(w.call.method) {
 			return err
 		}
@@ -105,14 +109,12 @@ func (c *conn) leavePod(keep bool) {
 // ask sends the request and reads the head of the answer.
 func (c *conn) ask(p *podConn) error {
 	w := c.work
-	sent := c.tell(p) // A pod may answer and close before it has taken all.
 	if w.back == nil {
 		w.back = backs.Get().(*[]byte)
 	}
 	back := (*w.back)[headRoom:]
+	sent, err := p.ask(c)
 	for {
-		n, err := p.Read(back[w.got:])
-		w.got += n
 		if end := wire.End(back[:w.got]); end > 0 {
 			if w.end = end; w.answer.Read(back[:end], w.call.method) {
 				return nil
@@ -125,6 +127,9 @@ func (c *conn) ask(p *podConn) error {
 		if w.got == len(back) || wire.Odd(back[:w.got]) {
 			return c.askOdd(p)
 		}
+		var n int
+		n, err = p.Read(back[w.got:])
+		w.got += n
 	}
 }
 

@@ -2,6 +2,8 @@ package front
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -34,8 +36,12 @@ type podConn struct {
 	raw   syscall.RawConn
 	since int64 // when it was last put back
 	used  bool
-	look  func(fd uintptr) bool
-	quiet bool
+	// asking is who asks it now; step, told and the rest are of ask.
+	asking *conn
+	step   func(fd uintptr) bool
+	told   bool
+	sent   error
+	err    error
 }
 
 // get takes a connection that is kept, or makes one until ctx ends.
@@ -45,7 +51,7 @@ func (p *pods) get(ctx context.Context, addr string, now int64, fresh bool) (*po
 		if c == nil {
 			break
 		}
-		if now-c.since < int64(keepPod) && c.alive() {
+		if now-c.since < int64(keepPod) {
 			c.used = true
 			return c, nil
 		}
@@ -61,7 +67,7 @@ func (p *pods) get(ctx context.Context, addr string, now int64, fresh bool) (*po
 		return nil, &dialError{err}
 	}
 	c := &podConn{TCPConn: tcp, addr: addr, raw: raw}
-	c.look = c.peek
+	c.step = c.stepOn
 	return c, nil
 }
 
@@ -110,12 +116,58 @@ func (p *pods) sweep(now int64) bool {
 	return len(p.idle) > 0
 }
 
-// alive says that the pod has neither closed the connection, nor said anything that it was not asked.
-func (c *podConn) alive() bool { return c.raw.Read(c.look) == nil && c.quiet }
+// errStale is a connection that ended before anything was said over it, or on which the pod said what nobody asked for.
+var errStale = errors.New("the kept connection is of no use")
 
-func (c *podConn) peek(fd uintptr) bool {
-	var one [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	c.quiet = err == syscall.EAGAIN
+// ask has c's request sent, and reads the beginning of the answer. Reads are its own from before the request is sent: so whatever the pod
+// says from then on wakes it, and it need not try to read before there is something.
+func (p *podConn) ask(c *conn) (sent, err error) {
+	p.asking, p.told, p.sent, p.err = c, false, nil, nil
+	err = p.raw.Read(p.step)
+	p.asking = nil
+	return p.sent, errors.Join(err, p.err)
+}
+
+func (p *podConn) stepOn(fd uintptr) bool {
+	w := p.asking.work
+	if !p.told {
+		p.told = true
+		if p.used && !quiet(int(fd)) {
+			p.err = errStale
+			return true
+		}
+		if p.sent = p.asking.tell(p); p.sent == nil {
+			return false
+		}
+		// A pod may answer and close before it has taken all.
+	}
+	n, err := readNow(int(fd), (*w.back)[headRoom:])
+	if err == syscall.EAGAIN {
+		return false
+	}
+	w.got, p.err = n, err
 	return true
+}
+
+// quiet says that the pod has neither closed the connection, nor said anything that it was not asked.
+func quiet(fd int) bool {
+	var one [1]byte
+	_, _, err := syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err == syscall.EAGAIN
+}
+
+// readNow reads what is there, or answers EAGAIN.
+func readNow(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
 }

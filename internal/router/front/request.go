@@ -10,6 +10,7 @@ import (
 type request struct {
 	// path is as it was written: nothing in it is decoded.
 	method, path, host, remote string
+	ip                         string // of remote
 	major                      int
 	// length is that of the body, -1 if it was not said.
 	length          int64
@@ -22,9 +23,15 @@ type header interface{ Get(name string) string }
 
 func requestOf(r *http.Request) request {
 	return request{
-		method: r.Method, path: r.URL.EscapedPath(), host: r.Host, remote: r.RemoteAddr, major: r.ProtoMajor, length: r.ContentLength,
+		method: r.Method, path: r.URL.EscapedPath(), host: r.Host, remote: r.RemoteAddr, ip: hostOf(r.RemoteAddr), major: r.ProtoMajor, length: r.ContentLength,
 		secure: r.TLS != nil, upgrade: r.Header.Get("Upgrade") != "", header: r.Header,
 	}
+}
+
+// hostOf is the host of an address, "" of what is none.
+func hostOf(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	return host
 }
 
 func (r *request) isGRPC() bool {
@@ -44,8 +51,8 @@ func (c *call) toPod(to []field) []field {
 	if c.secure {
 		proto = "https"
 	}
-	if ip, _, err := net.SplitHostPort(c.remote); err == nil {
-		to = append(to, field{"X-Forwarded-For", ip})
+	if c.ip != "" {
+		to = append(to, field{"X-Forwarded-For", c.ip})
 	}
 	return append(to, field{"X-Forwarded-Host", c.host}, field{"X-Forwarded-Proto", proto})
 }

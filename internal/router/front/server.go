@@ -195,7 +195,7 @@ func (s *Server) Close() error {
 	s.draining.Store(true)
 	s.mu.Lock()
 	for c := range s.conns {
-		_ = c.raw.Close()
+		c.hangUp()
 	}
 	s.mu.Unlock()
 	return errors.Join(s.listener.Close(), s.rest.Close())

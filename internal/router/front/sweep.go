@@ -43,10 +43,12 @@ var (
 type watch struct {
 	word atomic.Int64 // a deadline of uptime, its last bits the phase; what is not positive is a wait that was ended, or none
 	pod  atomic.Pointer[podConn]
-	seen int64 // the sweeper's: the word when it last looked
-	mu   sync.Mutex
-	done chan struct{}
-	over error
+	// The sweeper's: the word when it last came by, and whether it has looked since if the caller is still there.
+	seen   int64
+	looked bool
+	mu     sync.Mutex
+	done   chan struct{}
+	over   error
 }
 
 const (
@@ -119,6 +121,14 @@ func (c *conn) endIdle() {
 	if word := c.watch.word.Load(); word > 0 && phase(word&phases) == idle {
 		c.end(word, errGone)
 	}
+}
+
+// hangUp ends a connection, which closes when whoever serves it has noticed.
+func (c *conn) hangUp() {
+	if word := c.watch.word.Load(); word > 0 {
+		c.end(word, errGone)
+	}
+	_ = c.raw.SetDeadline(time.Unix(1, 0))
 }
 
 // A connection is the context of its request: it ends when the caller leaves or the pod is late. There is no channel until somebody
@@ -199,10 +209,12 @@ func (s *Server) sweep(n int) bool {
 			continue
 		}
 		if (n+c.turn)%goneEvery == 0 {
-			if (p == atPod || p == inLine) && c.watch.seen == word {
+			if c.watch.seen != word {
+				c.watch.seen, c.watch.looked = word, false
+			} else if p == atPod || p == inLine || p == idle && !c.watch.looked { // Of ends that come later, idle ones are told.
+				c.watch.looked = true
 				waiting = append(waiting, c)
 			}
-			c.watch.seen = word
 		}
 	}
 	endGone(waiting)

@@ -133,6 +133,24 @@ func (g *Gate) find(addr string) *pod {
 	return nil
 }
 
+// Try gives a ticket for a pod that is free now, if nobody waits for one; nil if not. It may choose a pod in avoid if there are no others.
+func (g *Gate) Try(avoid ...string) *Ticket {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.admit(false, avoid)
+}
+
+// admit gives a ticket without a wait, or nil; the gate is locked.
+func (g *Gate) admit(peer bool, avoid []string) *Ticket {
+	if g.closed || g.queue.Len() > 0 {
+		return nil
+	}
+	if p := g.pick(avoid); p != nil {
+		return g.issue(p, peer)
+	}
+	return nil
+}
+
 // Acquire gives a ticket for a pod, after a wait if need be. Pods in avoid are taken only if there are no others. It answers with
 // the error of the context when that ends first.
 func (g *Gate) Acquire(ctx context.Context, avoid ...string) (*Ticket, error) {
@@ -150,12 +168,9 @@ func (g *Gate) acquire(ctx context.Context, peer bool, avoid []string) (*Ticket,
 		g.mu.Unlock()
 		return nil, ErrGone
 	}
-	if g.queue.Len() == 0 {
-		if p := g.pick(avoid); p != nil {
-			t := g.issue(p, peer)
-			g.mu.Unlock()
-			return t, nil
-		}
+	if t := g.admit(peer, avoid); t != nil {
+		g.mu.Unlock()
+		return t, nil
 	}
 	if g.queue.Len() >= g.cfg.MaxQueue {
 		g.mu.Unlock()
@@ -263,9 +278,12 @@ func (g *Gate) pick(avoid []string) *pod {
 	if n == 0 {
 		return nil
 	}
-	now, start := time.Now(), 0
+	start, now := 0, time.Time{}
 	if n > 1 {
 		start = rand.IntN(n)
+	}
+	if slices.ContainsFunc(g.pods, (*pod).troubled) {
+		now = time.Now()
 	}
 	heed := g.heedEjected(now)
 	var best, avoided *pod

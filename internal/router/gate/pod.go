@@ -27,6 +27,9 @@ func (p *pod) until() time.Time {
 	return p.ejected
 }
 
+// troubled says that the pod was or is left alone since it last answered.
+func (p *pod) troubled() bool { return !p.down.IsZero() || !p.ejected.IsZero() }
+
 // leftAlone says that the pod gets no requests for now; heed is heedEjected.
 func (p *pod) leftAlone(now time.Time, heed bool) bool {
 	return p.down.After(now) || heed && p.ejected.After(now)
@@ -47,18 +50,18 @@ const (
 	Failed
 )
 
-func (p *pod) note(o Outcome, now time.Time) {
+func (p *pod) note(o Outcome) {
 	switch o {
 	case Unused:
 	case Answered:
 		p.refused, p.failed, p.ejections = 0, 0, 0
 		p.down, p.ejected = time.Time{}, time.Time{}
 	case Refused:
-		p.down = now.Add(min(firstDown<<min(p.refused, 10), maxDown))
+		p.down = time.Now().Add(min(firstDown<<min(p.refused, 10), maxDown))
 		p.refused++
 	case Failed:
 		if p.failed++; p.failed >= failuresToEject {
-			p.ejected = now.Add(min(firstEjected<<min(p.ejections, 10), maxEjected))
+			p.ejected = time.Now().Add(min(firstEjected<<min(p.ejections, 10), maxEjected))
 			p.failed = 0
 			p.ejections++
 		}
@@ -101,7 +104,7 @@ func (t *Ticket) release(o Outcome) {
 	if !t.peer {
 		t.gate.busy--
 	}
-	t.pod.note(o, time.Now())
+	t.pod.note(o)
 	if t.back != nil {
 		t.back(o)
 	} else {
