@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"k8s.io/client-go/rest"
@@ -25,12 +26,29 @@ func main() {
 	var cfg router.Config
 	cfg.Bind(flag.CommandLine)
 	kubeconfig := flag.String("kubeconfig", "", "file that says which cluster to follow; empty for the one that it runs in")
+	profile := flag.String("cpu-profile", "", "file for a profile of where processor time goes, whole when the router has ended; empty for none")
 	flag.Parse()
+	stopProfile, err := startProfile(*profile)
+	exitOn(err)
 	kube, err := configOf(*kubeconfig)
 	exitOn(err)
 	r, err := router.New(cfg, log)
 	exitOn(err)
-	exitOn(r.Run(ctx, kube))
+	err = r.Run(ctx, kube)
+	stopProfile()
+	exitOn(err)
+}
+
+// startProfile is what scripts/bench-router -profile asks for.
+func startProfile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("writing the profile: %w", err)
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(file)
 }
 
 func configOf(kubeconfig string) (*rest.Config, error) {

@@ -260,6 +260,27 @@ func TestKeptConnections(t *testing.T) {
 	})
 }
 
+// A caller that sends no more is let go, though its end came with its request. It may have been answered before.
+func TestEndsWithTheRequest(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		model := serveModel(t, echo)
+		r := start(t, routertest.One("one", nil, model.addr), nil)
+		for range 5 {
+			conn, err := net.Dial("tcp", r.HTTP)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second)) // An idle connection has two minutes.
+			_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1\r\n\r\na", score, routertest.Key("one"))
+			_ = conn.(*net.TCPConn).CloseWrite()
+			if all, err := io.ReadAll(conn); err != nil {
+				t.Errorf("%q %v", all, err)
+			}
+			_ = conn.Close()
+		}
+	})
+}
+
 // However a request is cut in pieces, and whatever else comes on the connection, it is the same request.
 func TestPieces(t *testing.T) {
 	onBoth(t, func(t *testing.T) {

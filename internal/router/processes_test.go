@@ -35,6 +35,7 @@ const (
 	roleEnv   = "FAIRLEAD_ROUTER_TEST_ROLE"
 	asRouter  = "router"
 	asModel   = "model"
+	asCallers = "callers"
 	namespace = "azureml"
 )
 
@@ -45,6 +46,8 @@ func TestMain(m *testing.M) {
 		err = runRouter(os.Args[1], os.Args[2])
 	case asModel:
 		err = runModel(os.Args[1])
+	case asCallers:
+		err = runCallers(os.Args[1], os.Args[2])
 	default:
 		os.Exit(m.Run())
 	}
