@@ -21,8 +21,9 @@ import (
 )
 
 var (
-	quick = flag.Bool("quick", false, "a minute instead of six: fewer scenarios, measured for shorter")
-	only  = flag.String("only", "", "systems to measure, separated by commas")
+	quick   = flag.Bool("quick", false, "two minutes instead of eleven: fewer scenarios, measured for shorter")
+	only    = flag.String("only", "", "systems to measure, separated by commas")
+	profile = flag.String("profile", "", "file for a profile of the router's processor time")
 )
 
 // TestMain also is the program of the models and of the standard library's proxy, which have processes of their own.
@@ -31,6 +32,9 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "models":
 			runModels(os.Args[2:])
+			return
+		case "callers":
+			runCallers(os.Args[2:])
 			return
 		case "plain":
 			var c config
@@ -51,40 +55,53 @@ type scenario struct {
 	quick             bool
 }
 
-var scenarios = []scenario{
-	{size: 1 << 10, quick: true}, {size: 20 << 10}, {size: 1 << 10, delay: 5}, {size: 1 << 10, secure: true, quick: true}, {size: 20 << 10, secure: true},
-	{size: 1 << 10, rate: 500}, {size: 1 << 10, rate: 1000, quick: true}, {size: 1 << 10, rate: 2500},
-	{size: 20 << 10, rate: 1000}, {size: 1 << 10, delay: 5, rate: 1000}, {size: 1 << 10, secure: true, rate: 1000},
+// scenarios: sizes and delays over both protocols, as fast as it goes and 1000 times a second; and both protocols at three rates.
+func scenarios() (asFast, atRates []scenario) {
+	for _, secure := range []bool{false, true} {
+		for _, size := range []int{1 << 10, 20 << 10} {
+			for _, delay := range []int{0, 5} {
+				plain := size == 1<<10 && delay == 0
+				s := scenario{secure: secure, size: size, delay: delay, quick: plain}
+				asFast = append(asFast, s)
+				for _, s.rate = range []int{500, 1000, 2500} {
+					if s.quick = plain && s.rate == 1000; plain || s.rate == 1000 {
+						atRates = append(atRates, s)
+					}
+				}
+			}
+		}
+	}
+	if *quick {
+		all := func(s scenario) bool { return !s.quick }
+		return slices.DeleteFunc(asFast, all), slices.DeleteFunc(atRates, all)
+	}
+	return asFast, atRates
 }
 
-// BenchmarkRouter prints one table for the closed loop and one for constant rates.
+// BenchmarkRouter prints tables in Markdown: of the closed loop, of constant rates, and of connections that are idle.
 func BenchmarkRouter(b *testing.B) {
 	c := setUp(b)
 	started := start(b, c)
-	lasting := 4 * time.Second
+	lasting, idle := 2*time.Second, 10000
 	if *quick {
-		lasting = time.Second
+		lasting, idle = time.Second, 1000
 	}
-	fmt.Printf("\nrequests/s on one processor, as fast as 64 connections go (256 where models take 5 ms); processor time a request; to the best peer\n")
-	each(scenarios, func(s scenario) bool { return s.rate == 0 }, func(s scenario) { closedRow(b, s, started, c, lasting) })
-	fmt.Printf("\nadded p50 and p99 at a constant rate over %d connections, by when requests were due; to the best peer\n", connections)
-	each(scenarios, func(s scenario) bool { return s.rate > 0 }, func(s scenario) { openRow(b, s, started, c, lasting) })
-}
-
-func each(all []scenario, which func(scenario) bool, do func(scenario)) {
-	for _, s := range all {
-		if which(s) && (!*quick || s.quick) {
-			do(s)
-		}
-	}
+	asFast, atRates := scenarios()
+	fmt.Printf("\nAs fast as 64 connections go, 256 where models take 5 ms:\n")
+	closedTable(b, asFast, started, c, lasting)
+	fmt.Printf("\nAt a constant rate over %d connections, by when requests were due:\n", connections)
+	openTables(b, atRates, started, c, 2*lasting)
+	fmt.Printf("\nMemory of the process alone, without the kernel's buffers:\n")
+	memoryTable(b, started, c, idle)
+	endProfile(b, started)
 }
 
 func (s scenario) String() string {
-	kind := "HTTP "
+	kind := "HTTP"
 	if s.secure {
 		kind = "HTTPS"
 	}
-	text := fmt.Sprintf("%s %2d KB, models %d ms", kind, s.size>>10, s.delay)
+	text := fmt.Sprintf("%s %d KB, models %d ms", kind, s.size>>10, s.delay)
 	if s.rate > 0 {
 		text += fmt.Sprintf(", %d/s", s.rate)
 	}

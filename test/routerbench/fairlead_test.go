@@ -1,11 +1,12 @@
 package routerbench
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -82,7 +83,8 @@ func ours(b *testing.B, c config, k *kubetest.Cluster) *os.Process {
 	b.Helper()
 	bin, _ := filepath.Abs("../../bin/fairlead-router")
 	inside := net.JoinHostPort(c.Host, port(b))
-	p := run(b, "Fairlead", 0, strings.Fields(os.Getenv("ROUTER_ENV")), bin, "-http-addr", c.HTTP, "-https-addr", c.HTTPS, "-internal-addr", inside, "-tls-dir", c.Dir, "-kubeconfig", k.Kubeconfig)
+	p := run(b, ourName, 0, nil, bin, "-http-addr", c.HTTP, "-https-addr", c.HTTPS, "-internal-addr", inside, "-tls-dir", c.Dir, "-kubeconfig", k.Kubeconfig,
+		"-cpu-profile", *profile, "-grace", "100ms")
 	wait(b, func() error {
 		res, err := http.Get("http://" + inside + "/readyz")
 		if err == nil {
@@ -97,5 +99,22 @@ func ours(b *testing.B, c config, k *kubetest.Cluster) *os.Process {
 func freeze(k *kubetest.Cluster) {
 	for _, pid := range k.Processes {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+}
+
+// endProfile ends the router, so that its profile is whole.
+func endProfile(b *testing.B, all []target) {
+	b.Helper()
+	for _, t := range all {
+		if t.name != ourName || *profile == "" {
+			continue
+		}
+		_ = syscall.Kill(t.pid, syscall.SIGTERM)
+		wait(b, func() error {
+			if fields := fieldsOf(fmt.Sprintf("/proc/%d/stat", t.pid)); len(fields) > 0 && fields[0] != "Z" {
+				return errors.New("the router has not ended")
+			}
+			return nil
+		})
 	}
 }

@@ -1,81 +1,126 @@
 package routerbench
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
-const ourName = "Fairlead"
+const ourName, noProxy = "Fairlead", "no proxy"
 
-// closedRow measures one scenario on every system, one after the other.
-func closedRow(b *testing.B, s scenario, all []target, c config, lasting time.Duration) {
-	b.Helper()
-	conns := 64
-	if s.delay > 0 {
-		conns = 256
+// rounds is how often the systems take turns at a rate, so that what the machine does meanwhile comes to all.
+const rounds = 3
+
+func (t *target) url(s scenario) string {
+	if s.secure {
+		return "https://" + t.config.HTTPS + path(s.size, s.delay)
 	}
-	fmt.Printf("\n%s\n", s)
-	var mine, best closed
+	return "http://" + t.config.HTTP + path(s.size, s.delay)
+}
+
+func heading(title string, columns []string) {
+	fmt.Printf("\n| %s | %s |\n|%s\n", title, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)+1))
+}
+
+func names(all []target) []string {
+	var names []string
 	for _, t := range all {
-		url := "http://" + t.config.HTTP
-		if s.secure {
-			url = "https://" + t.config.HTTPS
-		}
-		url += path(s.size, s.delay)
-		asFastAsItGoes(b, url, c.Key, s.size, conns, time.Second, t.pid) // warms up
-		m := asFastAsItGoes(b, url, c.Key, s.size, conns, lasting, t.pid)
-		fmt.Printf("  %-14s %8.0f /s   %6.1f µs\n", t.name, m.perSecond, m.micros)
-		switch {
-		case t.name == ourName:
-			mine = m
-		case best.perSecond == 0:
-			best = m
-		default:
-			best = closed{max(best.perSecond, m.perSecond), min(best.micros, m.micros)}
-		}
+		names = append(names, t.name)
 	}
-	if !s.secure {
-		m := asFastAsItGoes(b, "http://"+c.Blue+strings.TrimPrefix(path(s.size, s.delay), "/api/v1/endpoint/one"), c.Key, s.size, conns, lasting, 0)
-		fmt.Printf("  %-14s %8.0f /s\n", "no proxy", m.perSecond)
-	}
-	if best.perSecond > 0 && mine.perSecond > 0 {
-		fmt.Printf("  ratio          %8.2f      %6.2f\n", mine.perSecond/best.perSecond, mine.micros/best.micros)
+	return names
+}
+
+// closedTable is how many requests a processor is good for.
+func closedTable(b *testing.B, rows []scenario, all []target, c config, lasting time.Duration) {
+	b.Helper()
+	heading("requests/s on one processor (processor time of one)", append(names(all), noProxy, "to the best peer"))
+	for _, s := range rows {
+		conns := 64
+		if s.delay > 0 {
+			conns = 256
+		}
+		fmt.Printf("| %s |", s)
+		var mine, best float64
+		for _, t := range all {
+			asFastAsItGoes(b, t.url(s), c.Key, s.size, conns, time.Second, t.pid) // warms up
+			m := asFastAsItGoes(b, t.url(s), c.Key, s.size, conns, lasting, t.pid)
+			fmt.Printf(" %.0f (%.1f µs) |", m.perSecond, m.micros)
+			if t.name == ourName {
+				mine = m.perSecond
+			} else {
+				best = max(best, m.perSecond)
+			}
+		}
+		m := asFastAsItGoes(b, "http://"+c.Blue+direct(s), c.Key, s.size, conns, time.Second, 0)
+		fmt.Printf(" %.0f | %s |\n", m.perSecond, ratio(mine, best))
 	}
 }
 
-// openRow measures what each system adds to the latency of the models alone.
-func openRow(b *testing.B, s scenario, all []target, c config, lasting time.Duration) {
+// openTables are how long requests take at a rate, and in brackets by how much that is longer than without a proxy.
+func openTables(b *testing.B, rows []scenario, all []target, c config, lasting time.Duration) {
+	b.Helper()
+	took := make([]map[string][]time.Duration, len(rows))
+	for i, s := range rows {
+		took[i] = openRow(b, s, all, c, lasting)
+	}
+	for _, q := range []struct {
+		name string
+		part float64
+	}{{"p50", 0.5}, {"p99", 0.99}} {
+		heading(q.name+" in ms (added)", append(append([]string{noProxy}, names(all)...), "added, to the best peer"))
+		for i, s := range rows {
+			alone := quantile(took[i][noProxy], q.part)
+			fmt.Printf("| %s | %.2f |", s, ms(alone))
+			var mine, best float64
+			for _, t := range all {
+				l := quantile(took[i][t.name], q.part)
+				added := ms(l - alone)
+				fmt.Printf(" %.2f (%+.2f) |", ms(l), added)
+				if t.name == ourName {
+					mine = added
+				} else {
+					best = min(cmp.Or(best, added), added)
+				}
+			}
+			fmt.Printf(" %s |\n", ratio(mine, best))
+		}
+	}
+}
+
+// openRow measures the models alone and behind every system, in turns.
+func openRow(b *testing.B, s scenario, all []target, c config, lasting time.Duration) map[string][]time.Duration {
 	b.Helper()
 	request := func(path string) []byte {
 		return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: models\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 			path, c.Key, s.size, strings.Repeat("x", s.size))
 	}
-	fmt.Printf("\n%s\n", s)
-	direct := atRate(b, c.Blue, false, request(strings.TrimPrefix(path(s.size, s.delay), "/api/v1/endpoint/one")), s.rate, lasting)
-	fmt.Printf("  %-14s p50 %7.3f ms          p99 %7.3f ms\n", "no proxy", ms(direct.p50), ms(direct.p99))
-	var mine, best latency
-	for _, t := range all {
-		addr := t.config.HTTP
-		if s.secure {
-			addr = t.config.HTTPS
-		}
-		l := atRate(b, addr, s.secure, request(path(s.size, s.delay)), s.rate, lasting)
-		l.p50, l.p99 = l.p50-direct.p50, l.p99-direct.p99
-		fmt.Printf("  %-14s p50 %7.3f ms added    p99 %7.3f ms added\n", t.name, ms(l.p50), ms(l.p99))
-		switch {
-		case t.name == ourName:
-			mine = l
-		case best.p50 == 0:
-			best = l
-		default:
-			best = latency{min(best.p50, l.p50), min(best.p99, l.p99)}
+	took := map[string][]time.Duration{}
+	for range rounds {
+		took[noProxy] = append(took[noProxy], atRate(b, c.Blue, false, request(direct(s)), s.rate, lasting/rounds)...)
+		for _, t := range all {
+			addr := t.config.HTTP
+			if s.secure {
+				addr = t.config.HTTPS
+			}
+			took[t.name] = append(took[t.name], atRate(b, addr, s.secure, request(path(s.size, s.delay)), s.rate, lasting/rounds)...)
 		}
 	}
-	if best.p50 > 0 && best.p99 > 0 && mine.p50 != 0 {
-		fmt.Printf("  ratio          %11.2f                %11.2f\n", float64(mine.p50)/float64(best.p50), float64(mine.p99)/float64(best.p99))
-	}
+	return took
 }
 
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+// direct is the path at the models.
+func direct(s scenario) string {
+	return strings.TrimPrefix(path(s.size, s.delay), "/api/v1/endpoint/one")
+}
+
+// ratio is one of what both are there for and more than nothing.
+func ratio(mine, best float64) string {
+	if mine <= 0 || best <= 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", mine/best)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }

@@ -117,22 +117,35 @@ func run(b *testing.B, name string, processor int, env []string, command ...stri
 	return cmd.Process
 }
 
-// processorTime is what a process and its children have used, in ticks of 10 ms.
-func processorTime(pid int) (ticks int) {
+// children are the processes that a process has started.
+func children(pid int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, stat := range stats {
-		text, err := os.ReadFile(stat)
-		if err != nil {
-			continue
+		if fields := fieldsOf(stat); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+			pids = append(pids, child)
 		}
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		own := filepath.Base(filepath.Dir(stat))
-		if own != fmt.Sprint(pid) && fields[1] != fmt.Sprint(pid) {
-			continue
+	}
+	return pids
+}
+
+// processorTime is what a process and its children have used, in ticks of 10 ms.
+func processorTime(pid int) (ticks int) {
+	for _, pid := range append(children(pid), pid) {
+		if fields := fieldsOf(fmt.Sprintf("/proc/%d/stat", pid)); len(fields) > 12 {
+			user, _ := strconv.Atoi(fields[11])
+			system, _ := strconv.Atoi(fields[12])
+			ticks += user + system
 		}
-		user, _ := strconv.Atoi(fields[11])
-		system, _ := strconv.Atoi(fields[12])
-		ticks += user + system
 	}
 	return ticks
+}
+
+// fieldsOf are those of a process's stat file that follow its name.
+func fieldsOf(stat string) []string {
+	text, err := os.ReadFile(stat)
+	if err != nil {
+		return nil // It has ended.
+	}
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
