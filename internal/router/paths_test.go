@@ -316,6 +316,39 @@ func TestPieces(t *testing.T) {
 	})
 }
 
+// Requests of every size come after each other on one connection, each alone or two at once.
+func TestSizesInTurn(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		model := serveModel(t, echo)
+		r := start(t, routertest.One("one", nil, model.addr), nil)
+		conn, err := net.Dial("tcp", r.HTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		reader := bufio.NewReader(conn)
+		for _, sizes := range [][]int{{20000}, {20000}, {1}, {1}, {64 << 10}, {64 << 10, 1}, {3900}, {30000, 40000}, {1}, {20000}} {
+			var text string
+			for _, n := range sizes {
+				text += fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", score, routertest.Key("one"), n, strings.Repeat("z", n))
+			}
+			if _, err := io.WriteString(conn, text); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range sizes {
+				res, err := http.ReadResponse(reader, nil)
+				if err != nil {
+					t.Fatalf("%v: %v", sizes, err)
+				}
+				if body, err := io.ReadAll(res.Body); err != nil || string(body) != "POST /score "+strings.Repeat("z", n) {
+					t.Errorf("%v: %d bytes, %v", sizes, len(body), err)
+				}
+			}
+		}
+	})
+}
+
 // A caller that leaves gives its place back, at a pod as well as in line; one whose pod is late hears so, and can ask on.
 func TestLeavingAndLateness(t *testing.T) {
 	onBoth(t, func(t *testing.T) {

@@ -39,7 +39,9 @@ type conn struct {
 	remote string
 	ip     string
 	secure bool
-	watch  watch
+	// long says that a request did not fit the buffer that it began with: the next will hardly either.
+	long  bool
+	watch watch
 	// work is there while a request is.
 	work  *work
 	first []byte // of a request over TLS
@@ -103,6 +105,12 @@ func (w *work) put() {
 	}
 	w.in, w.body = nil, nil
 	works.Put(w)
+}
+
+// enlarge is for a request of which nothing was read.
+func (w *work) enlarge() {
+	w.large = larges.Get().(*[]byte)
+	w.in = *w.large
 }
 
 // grow makes room for more behind what was read.
@@ -258,6 +266,9 @@ var errServed = errors.New("the connection has served its last request")
 // together with a request does not; the sweep looks for those.
 func (c *conn) serveReady(fd uintptr) (stop bool) {
 	w := getWork()
+	if c.long {
+		w.enlarge()
+	}
 	n, err := readNow(int(fd), w.in)
 	if err != nil {
 		if w.put(); err == syscall.EAGAIN {
@@ -268,8 +279,10 @@ func (c *conn) serveReady(fd uintptr) (stop bool) {
 	}
 	w.to, c.work = n, w
 	if n == len(w.in) { // There may be more, which wakes nobody.
+		c.long = true
 		return true
 	}
+	c.long = n > firstRead
 	if enough, ordinary := c.lookAtHead(); !enough || !ordinary || int64(n) < int64(wire.End(w.in[:n]))+w.head.Length {
 		return true
 	}
