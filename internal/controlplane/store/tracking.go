@@ -49,6 +49,9 @@ type TrackedData struct {
 	Datasets     []TrackedDataset
 }
 
+// TrackedSize is how many data sets a run read, and the bytes of what is kept of them.
+type TrackedSize struct{ Datasets, Bytes int64 }
+
 // TrackedField is what a condition or an order looks at.
 type TrackedField string
 
@@ -109,6 +112,10 @@ type TrackingReader interface {
 	TrackedRun(ctx context.Context, workspace, id string) (TrackedRun, error)
 	// TrackedData returns what was logged to runs, by their Seq.
 	TrackedData(ctx context.Context, runs ...int64) (map[int64]*TrackedData, error)
+	// TrackedSizes says how large the data sets of runs are, by their Seq; those without are not in it.
+	TrackedSizes(ctx context.Context, runs ...int64) (map[int64]TrackedSize, error)
+	// TrackedTexts returns those parameters (TrackedParamField) or tags of a run that have one of the keys, by key.
+	TrackedTexts(ctx context.Context, run int64, field TrackedField, keys ...string) ([]TrackedText, error)
 	SearchTracked(ctx context.Context, q TrackedQuery) ([]TrackedRun, error)
 	// TrackedHistory lists a metric's points by time, step and value, each once.
 	TrackedHistory(ctx context.Context, run int64, key string) ([]TrackedMetric, error)
@@ -136,6 +143,7 @@ type TrackingTx interface {
 	PutTrackedDoc(ctx context.Context, d TrackedDoc) error
 	AddTrackedDoc(ctx context.Context, d TrackedDoc) error
 	DeleteTrackedDoc(ctx context.Context, workspace, kind, id string) error
-	// DropTracked removes the runs of a job, or with job "" all that a workspace has.
+	// DropTracked removes the runs of a job, or with job "" all that a workspace has. No job's run is found afterwards; what was logged,
+	// and a workspace's runs, which nobody asks for again, go piece by piece when the store is compacted.
 	DropTracked(ctx context.Context, workspace, job string) error
 }

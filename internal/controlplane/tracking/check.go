@@ -23,6 +23,9 @@ const (
 	maxTexts    = 100
 	maxEntities = 1000
 	maxLog      = 1_000_000 // bytes
+
+	maxDatasets = 16 << 20 // bytes of what a run says of its data sets
+	maxPage     = 32 << 20 // bytes of what the runs of one page logged
 )
 
 var nameRule = regexp.MustCompile(`^[/\pL\pN_.\- :]*$`)

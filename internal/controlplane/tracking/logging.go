@@ -110,12 +110,16 @@ func (c *call) checkParams(tx store.Tx, run store.TrackedRun, params []store.Tra
 	if len(params) == 0 {
 		return nil
 	}
-	data, err := tx.TrackedData(c.ctx, run.Seq)
+	keys := make([]string, len(params))
+	for i, p := range params {
+		keys[i] = p.Key
+	}
+	old, err := tx.TrackedTexts(c.ctx, run.Seq, store.TrackedParamField, keys...)
 	if err != nil {
 		return err
 	}
 	have := map[string]string{}
-	for _, p := range data[run.Seq].Params {
+	for _, p := range old {
 		have[p.Key] = p.Value
 	}
 	for _, p := range params {
@@ -135,11 +139,11 @@ func deleteTag(c *call) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, c.changeRun(req.id(), func(tx store.Tx, run store.TrackedRun) error {
-		data, err := tx.TrackedData(c.ctx, run.Seq)
+		tags, err := tx.TrackedTexts(c.ctx, run.Seq, store.TrackedTagField, req.Key)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(data[run.Seq].Tags, func(t store.TrackedText) bool { return t.Key == req.Key }) {
+		if len(tags) == 0 {
 			return absent("No tag with name: %.250s in run with id %s", req.Key, run.ID)
 		}
 		return tx.DeleteTrackedTag(c.ctx, run.Seq, req.Key)
@@ -176,8 +180,24 @@ func logInputs(c *call) (any, error) {
 		if err := tx.AddTrackedDatasets(c.ctx, run.Seq, sets); err != nil {
 			return err
 		}
+		if err := c.checkDatasets(tx, run); err != nil {
+			return err
+		}
 		return c.addModels(tx, run, req.Models, nil)
 	})
+}
+
+// checkDatasets bounds what a run has of data sets, which is answered with every reading of it.
+func (c *call) checkDatasets(tx store.Tx, run store.TrackedRun) error {
+	sizes, err := tx.TrackedSizes(c.ctx, run.Seq)
+	if err != nil {
+		return err
+	}
+	if s := sizes[run.Seq]; s.Datasets > maxEntities || s.Bytes > maxDatasets {
+		return invalid("A run has at most %d datasets of together %d bytes, and run %s would have %d of %d bytes. Log smaller schemas and profiles, or to another run.",
+			maxEntities, maxDatasets, run.ID, s.Datasets, s.Bytes)
+	}
+	return nil
 }
 
 func datasetOf(in wireInput) (set store.TrackedDataset, err error) {
@@ -262,13 +282,13 @@ func logModel(c *call) (any, error) {
 		return nil, invalid("Malformed model info. model_json is not an object: %v.", err)
 	}
 	return struct{}{}, c.changeRun(req.id(), func(tx store.Tx, run store.TrackedRun) error {
-		data, err := tx.TrackedData(c.ctx, run.Seq)
+		tags, err := tx.TrackedTexts(c.ctx, run.Seq, store.TrackedTagField, tagModels)
 		if err != nil {
 			return err
 		}
 		var all []any
-		for _, t := range data[run.Seq].Tags {
-			if t.Key == tagModels && json.Unmarshal([]byte(t.Value), &all) != nil {
+		for _, t := range tags {
+			if json.Unmarshal([]byte(t.Value), &all) != nil {
 				all = nil
 			}
 		}

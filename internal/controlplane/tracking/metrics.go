@@ -33,13 +33,11 @@ func getHistory(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := len(all) + 1
-	if req.MaxResults != nil {
-		if limit, err = limited(req.MaxResults, maxHistory, 1<<31-1); err != nil {
-			return nil, err
-		}
+	limit, err := limited(req.MaxResults, maxHistory, 1<<31-1)
+	if err != nil {
+		return nil, err
 	}
-	some, next := cut(all, from, limit)
+	some, next := cut(all, from, min(limit, maxHistory))
 	out := make([]wireMetric, len(some))
 	for i, m := range some {
 		out[i] = metricOf(m)

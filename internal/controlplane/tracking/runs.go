@@ -304,14 +304,13 @@ func searchRuns(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := ""
-	if len(runs) > limit {
-		runs = runs[:limit]
-		next = nextPage(q, runs).token()
-	}
-	out, err := c.withData(runs)
+	out, err := c.withData(runs[:min(limit, len(runs))])
 	if err != nil {
 		return nil, err
+	}
+	next := ""
+	if len(out) < len(runs) {
+		next = nextPage(q, runs[:len(out)]).token()
 	}
 	return listed("runs", out, next), nil
 }
@@ -325,18 +324,52 @@ func nextPage(q store.TrackedQuery, runs []store.TrackedRun) page {
 	return page{Start: last.Start, ID: last.ID}
 }
 
+// dataStep is of how many runs is read at once what they logged.
+const dataStep = 500
+
+// withData is runs with what they logged: as many as maxPage allows, at least one where there is one.
 func (c *call) withData(runs []store.TrackedRun) ([]wireRun, error) {
 	seqs := make([]int64, len(runs))
 	for i, r := range runs {
 		seqs[i] = r.Seq
 	}
-	data, err := c.store().TrackedData(c.ctx, seqs...)
+	sizes, err := c.store().TrackedSizes(c.ctx, seqs...)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]wireRun, len(runs))
-	for i, r := range runs {
-		out[i] = runOf(r, data[r.Seq])
+	out := make([]wireRun, 0, len(runs))
+	for size := int64(0); len(out) < len(runs) && size <= maxPage; {
+		begin, end := len(out), len(out)
+		for end < min(len(runs), begin+dataStep) && (end == 0 || size+sizes[seqs[end]].Bytes <= maxPage) {
+			size += sizes[seqs[end]].Bytes
+			end++
+		}
+		if end == begin {
+			break
+		}
+		data, err := c.store().TrackedData(c.ctx, seqs[begin:end]...)
+		if err != nil {
+			return nil, err
+		}
+		for i := begin; i < end && (i == 0 || size <= maxPage); i++ {
+			d := data[seqs[i]]
+			out = append(out, runOf(runs[i], d))
+			size += sizeOf(d)
+		}
 	}
 	return out, nil
+}
+
+// sizeOf is about how many bytes an answer has of what a run logged, without its data sets.
+func sizeOf(d *store.TrackedData) (n int64) {
+	const frame = 32
+	for _, list := range [][]store.TrackedText{d.Params, d.Tags} {
+		for _, t := range list {
+			n += int64(len(t.Key) + len(t.Value) + frame)
+		}
+	}
+	for _, m := range d.Metrics {
+		n += int64(len(m.Key) + 3*frame)
+	}
+	return n
 }

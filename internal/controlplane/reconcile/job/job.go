@@ -239,6 +239,11 @@ func (c *Controller) apply(ctx context.Context, rec store.Record, in input, out 
 	if !changed && secret == nil && !out.cancel && !out.remove {
 		return nil
 	}
+	if secret != nil { // the cluster is told of it
+		if err := trackedjob.Revive(ctx, c.d.Store, rec.Name, out.state); err != nil {
+			return fmt.Errorf("restoring the experiment of job %s: %w", rec.Key, err)
+		}
+	}
 	return c.d.Store.Update(ctx, func(tx store.Tx) error {
 		if changed {
 			next := next

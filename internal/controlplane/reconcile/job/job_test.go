@@ -89,6 +89,38 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+// TestRevive: a job that is submitted to an experiment that was deleted brings it back; one that went with it does not.
+func TestRevive(t *testing.T) {
+	for name, wentToo := range map[string]bool{"submitted later": false, "deleted with it": true} {
+		t.Run(name, func(t *testing.T) {
+			e := typestest.New(t)
+			e.Ready()
+			e.Put(jobID, typestest.JobBody)
+			st, err := runstate.Decode(e.Record(jobID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ws, _ := trackedjob.Workspace(st)
+			experiment := trackedjob.Experiment{ID: st.Spec.Environment["MLFLOW_EXPERIMENT_ID"], Name: "kept", Deleted: true}
+			docs, err := experiment.Docs(ws)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Store.Update(e.Ctx, func(tx store.Tx) error {
+				return errors.Join(tx.PutTrackedDoc(e.Ctx, docs[0]), tx.SetTrackedDeleted(e.Ctx, ws, experiment.ID, wentToo))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			e.Step(New(e.Deps, nil), jobID)
+			d, err := e.Store.TrackedDoc(e.Ctx, ws, trackedjob.KindExperiment, experiment.ID)
+			var got trackedjob.Experiment
+			if err := errors.Join(err, json.Unmarshal(d.Body, &got)); err != nil || got.Deleted != wentToo || got.Name != "kept" {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
 func TestLife(t *testing.T) {
 	e, c, j := submitted(t)
 	heard := func(s link.JobStatus) {

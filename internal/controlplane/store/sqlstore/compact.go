@@ -45,10 +45,10 @@ func (s *Store) compactLoop() {
 }
 
 // Compact removes desired tombstones and changes older than before, used ids that need not be remembered until then, and
-// operations that ended OperationRetention-Retention before that, and samples of SampleRetention before that, a few hundred
-// in a transaction.
+// operations that ended OperationRetention-Retention before that, and samples of SampleRetention before that, and what was tracked of
+// deleted jobs and workspaces, a few hundred rows in a transaction.
 func (s *Store) Compact(ctx context.Context, before time.Time) error {
-	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropOperations, dropUsed, dropSamples, dropChanges} {
+	for _, step := range []func(context.Context, *tx, int64) (int, error){dropTombstones, dropOperations, dropUsed, dropSamples, dropTracked, dropChanges} {
 		for {
 			var n int
 			err := s.Update(ctx, func(t store.Tx) (err error) {

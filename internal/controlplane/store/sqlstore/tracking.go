@@ -35,6 +35,9 @@ const (
 		ON CONFLICT (workspace, kind, id) DO UPDATE SET parent = excluded.parent, body = excluded.body`
 	sqlDropDoc  = `DELETE FROM tracked_docs WHERE workspace = ? AND kind = ? AND id = ?`
 	sqlDropDocs = `DELETE FROM tracked_docs WHERE workspace = ?`
+	// A run without a workspace is found by nobody but the compaction, which looks for those of the workspaces noted here, too.
+	sqlHideRuns      = `UPDATE tracked_runs SET workspace = '', id = CAST(seq AS TEXT), job = '' WHERE workspace = ? AND job = ? AND job <> ''`
+	sqlNoteWorkspace = `INSERT INTO tracked_docs (workspace, kind, id, parent, body) VALUES ('', 'dropped', ?, '', ?) ON CONFLICT (workspace, kind, id) DO NOTHING`
 )
 
 func scanTracked(r *store.TrackedRun) []any {
@@ -102,6 +105,35 @@ func (r reader) TrackedData(ctx context.Context, runs ...int64) (map[int64]*stor
 	)
 	if err != nil {
 		return nil, fmt.Errorf("reading what %d runs logged: %w", len(runs), err)
+	}
+	return out, nil
+}
+
+const sqlTrackedSizes = `SELECT run, COUNT(*), SUM(LENGTH(body)) FROM tracked_datasets WHERE run IN (`
+
+// TrackedSizes says how large the data sets of runs are.
+func (r reader) TrackedSizes(ctx context.Context, runs ...int64) (map[int64]store.TrackedSize, error) {
+	out := map[int64]store.TrackedSize{}
+	among, arg := r.among(runs)
+	err := each(ctx, r.q, sqlTrackedSizes+among+`) GROUP BY run`, arg, func(s *store.TrackedSize) []any {
+		return []any{&s.Datasets, &s.Bytes}
+	}, func(run int64, s store.TrackedSize) { out[run] = s })
+	if err != nil {
+		return nil, fmt.Errorf("measuring what %d runs read: %w", len(runs), err)
+	}
+	return out, nil
+}
+
+// TrackedTexts returns some parameters or tags of a run.
+func (r reader) TrackedTexts(ctx context.Context, run int64, field store.TrackedField, keys ...string) ([]store.TrackedText, error) {
+	b, err := json.Marshal(keys)
+	if err != nil {
+		return nil, fmt.Errorf("encoding keys: %w", err)
+	}
+	text := `SELECT key, value FROM ` + tablesTracked[field] + ` WHERE run = ? AND key IN (` + r.q.dialect().Texts + `) ORDER BY key`
+	out, err := collect(ctx, r.q, text, []any{run, string(b)}, func(t *store.TrackedText) []any { return []any{&t.Key, &t.Value} })
+	if err != nil {
+		return nil, fmt.Errorf("reading what a run logged: %w", err)
 	}
 	return out, nil
 }

@@ -81,19 +81,10 @@ func (t *tx) DeleteTrackedDoc(ctx context.Context, workspace, kind, id string) e
 	return t.queue(ctx, &Stmt{SQL: sqlDropDoc, Args: []any{workspace, kind, id}})
 }
 
-// DropTracked removes the runs of a job, or all that a workspace has.
+// DropTracked removes the runs of a job, or all that a workspace has; see store.TrackingTx.
 func (t *tx) DropTracked(ctx context.Context, workspace, job string) error {
-	which, args := `workspace = ?`, []any{workspace}
 	if job != "" {
-		which, args = which+` AND job = ? AND job <> ''`, append(args, job)
+		return t.queue(ctx, &Stmt{SQL: sqlHideRuns, Args: []any{workspace, job}})
 	}
-	var stmts []*Stmt
-	for _, table := range []string{"tracked_params", "tracked_tags", "tracked_metrics", "tracked_points", "tracked_datasets"} {
-		stmts = append(stmts, &Stmt{SQL: `DELETE FROM ` + table + ` WHERE run IN (SELECT seq FROM tracked_runs WHERE ` + which + `)`, Args: args})
-	}
-	stmts = append(stmts, &Stmt{SQL: `DELETE FROM tracked_runs WHERE ` + which, Args: args})
-	if job == "" {
-		stmts = append(stmts, &Stmt{SQL: sqlDropDocs, Args: []any{workspace}})
-	}
-	return t.queue(ctx, stmts...)
+	return t.queue(ctx, &Stmt{SQL: sqlDropDocs, Args: []any{workspace}}, &Stmt{SQL: sqlNoteWorkspace, Args: []any{workspace, []byte("null")}})
 }

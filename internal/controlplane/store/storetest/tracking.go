@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -78,6 +79,11 @@ func testTracking(t *testing.T, open Opener) {
 	if err != nil || !cmp.Equal(data, want) {
 		t.Errorf("data: %v, %v", cmp.Diff(want, data), err)
 	}
+	some, err := s.TrackedTexts(ctx, seq, store.TrackedTagField, "t", "none")
+	sizes, errSizes := s.TrackedSizes(ctx, seq, seq+100)
+	if wantSizes := map[int64]store.TrackedSize{seq: {Datasets: 1, Bytes: 2}}; err != nil || errSizes != nil || !cmp.Equal(some, []store.TrackedText{{Key: "t", Value: "2"}}) || !cmp.Equal(sizes, wantSizes) {
+		t.Errorf("tags %v, %v; sizes %v, %v", some, err, sizes, errSizes)
+	}
 	testTrackedJob(t, ctx, s, seq)
 	testTrackedDocs(t, ctx, s)
 	if after := last(t, ctx, s); after != before {
@@ -97,11 +103,54 @@ func testTrackedJob(t *testing.T, ctx context.Context, s store.Store, seq int64)
 	if err != nil || errFree != nil || r.Status != "FINISHED" || r.Start != 6 || r.End != 7 || free.Status != "RUNNING" || !r.Deleted || !free.Deleted {
 		t.Errorf("got %+v, %+v, %v, %v", r, free, err, errFree)
 	}
+	testTrackedDrop(t, ctx, s, seq)
+}
+
+// testTrackedDrop: a job's run is gone at once, and what it logged, which may be more than one transaction takes, with the next compactions. A
+// run that has the name meanwhile is another one.
+func testTrackedDrop(t *testing.T, ctx context.Context, s store.Store, seq int64) {
+	t.Helper()
+	const rows = 1100
+	update(t, ctx, s, func(tx store.Tx) error {
+		var errs []error
+		for i := range int64(rows) {
+			errs = append(errs, tx.LogTracked(ctx, seq, []store.TrackedMetric{{Key: "many", Step: i}}, nil, nil))
+		}
+		return errors.Join(errs...)
+	})
 	update(t, ctx, s, func(tx store.Tx) error { return tx.DropTracked(ctx, tracked, "r") })
-	_, err = s.TrackedRun(ctx, tracked, "r")
-	history, errHistory := s.TrackedHistory(ctx, seq, "m")
-	if _, errFree := s.TrackedRun(ctx, tracked, "free"); !errors.Is(err, store.ErrNotFound) || errFree != nil || errHistory != nil || len(history) > 0 {
+	_, err := s.TrackedRun(ctx, tracked, "r")
+	history, errHistory := s.TrackedHistory(ctx, seq, "many")
+	if _, errFree := s.TrackedRun(ctx, tracked, "free"); !errors.Is(err, store.ErrNotFound) || errFree != nil || errHistory != nil || len(history) != rows {
 		t.Errorf("after the job went: %v, %v, %d points, %v", err, errFree, len(history), errHistory)
+	}
+	again := addRuns(t, ctx, s, trackedRun("r", 1))[0]
+	update(t, ctx, s, func(tx store.Tx) error {
+		return tx.LogTracked(ctx, again, []store.TrackedMetric{{Key: "many"}}, nil, nil)
+	})
+	compact := func() {
+		t.Helper()
+		if err := s.(store.Compactor).Compact(ctx, time.Unix(0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compact()
+	history, err = s.TrackedHistory(ctx, seq, "many")
+	data, errData := s.TrackedData(ctx, seq)
+	if err != nil || errData != nil || len(history) > 0 || !cmp.Equal(data[seq], &store.TrackedData{}) {
+		t.Errorf("after compaction: %d points, %v, %+v, %v", len(history), err, data[seq], errData)
+	}
+	if history, err := s.TrackedHistory(ctx, again, "many"); err != nil || len(history) != 1 {
+		t.Errorf("of the run that has the name now %v, %v", history, err)
+	}
+	// A workspace goes likewise.
+	update(t, ctx, s, func(tx store.Tx) error {
+		return errors.Join(tx.AddTrackedRun(ctx, store.TrackedRun{Workspace: "other", ID: "o"}, nil), tx.DropTracked(ctx, "other", ""))
+	})
+	compact()
+	_, err = s.TrackedRun(ctx, "other", "o")
+	if _, errAgain := s.TrackedRun(ctx, tracked, "r"); !errors.Is(err, store.ErrNotFound) || errAgain != nil {
+		t.Errorf("after another workspace went: %v, %v", err, errAgain)
 	}
 }
 

@@ -100,6 +100,44 @@ func Add(ctx context.Context, tx store.Tx, name, author string, created time.Tim
 	return tx.AddTrackedRun(ctx, run, tags(name, j))
 }
 
+// Revive brings back the experiment of a job that was submitted to it after it had been deleted: nothing else can be logged in it. Its other runs
+// stay deleted. A submit does not look for that, which would cost each of them a round trip.
+func Revive(ctx context.Context, s store.Store, name string, st runstate.State) error {
+	ws, _ := Workspace(st)
+	deleted := func(r store.Reader) (e Experiment, err error) {
+		d, err := r.TrackedDoc(ctx, ws, KindExperiment, st.Spec.Environment["MLFLOW_EXPERIMENT_ID"])
+		if errors.Is(err, store.ErrNotFound) {
+			return e, nil
+		}
+		if err == nil {
+			err = json.Unmarshal(d.Body, &e)
+		}
+		return e, err
+	}
+	if e, err := deleted(s); err != nil || !e.Deleted {
+		return err
+	}
+	return s.Update(ctx, func(tx store.Tx) error {
+		e, err := deleted(tx)
+		if err != nil || !e.Deleted {
+			return err
+		}
+		run, err := tx.TrackedRun(ctx, ws, name)
+		if errors.Is(err, store.ErrNotFound) || err == nil && run.Deleted { // went with the experiment
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e.Deleted = false
+		docs, err := e.Docs(ws)
+		if err != nil {
+			return err
+		}
+		return tx.PutTrackedDoc(ctx, docs[0])
+	})
+}
+
 func title(name string, j *machinelearning.CommandJob) string {
 	if j.DisplayName != "" {
 		return j.DisplayName
