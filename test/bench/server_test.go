@@ -24,9 +24,9 @@ type server struct {
 }
 
 // startServer starts a control plane whose administrator's client has a connection for every sender.
-func startServer(b *testing.B, store string) *server {
+func startServer(b *testing.B, store string, args ...string) *server {
 	b.Helper()
-	s := serverproc.Start(b, serverproc.Config{Program: program(), Args: []string{"--store", store}, Conns: load.Senders})
+	s := serverproc.Start(b, serverproc.Config{Program: program(), Args: append([]string{"--store", store}, args...), Conns: load.Senders})
 	return &server{s, "/subscriptions/" + s.SubscriptionID + "/resourceGroups/bench"}
 }
 

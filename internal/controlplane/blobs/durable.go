@@ -40,6 +40,7 @@ const attrsSuffix = ".attrs"
 func (f *Front) newWriter(ctx context.Context, key string, opts *blob.WriterOptions) (*writer, error) {
 	w := &writer{key: key, f: f}
 	o := *opts
+	o.MaxConcurrency = 1 // each part of an upload to S3 is 5 MiB in memory, and those under way are many
 	if f.folder {
 		var random [4]byte
 		_, _ = rand.Read(random[:]) // never fails
