@@ -106,7 +106,11 @@ func firstRecords(ctx context.Context, tx store.Tx, a Admin, now time.Time) erro
 			return fmt.Errorf("writing %s: %w", r.Key, err)
 		}
 	}
-	sp, err := issuer.CreateServicePrincipal(ctx, tx, issuer.ServicePrincipal{ClientID: a.ClientID, DisplayName: "admin"}, a.ClientSecret, now)
+	secret, err := issuer.SecretCredential(a.ClientSecret, now, time.Time{})
+	if err != nil {
+		return err
+	}
+	sp, err := issuer.CreateServicePrincipal(ctx, tx, issuer.ServicePrincipal{ClientID: a.ClientID, DisplayName: "admin", Credentials: []issuer.Credential{secret}}, now)
 	if err != nil {
 		return err
 	}

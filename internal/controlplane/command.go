@@ -34,6 +34,6 @@ folder. Every flag can also be given in the environment: --data-dir is FAIRLEAD_
 		},
 	}
 	cfg.Bind(cmd.Flags())
-	cmd.AddCommand(usersCommand(), keysCommand())
+	cmd.AddCommand(usersCommand(), principalsCommand(), keysCommand())
 	return cmd
 }

@@ -53,6 +53,7 @@ func TestGo(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	step("log in with a certificate", func(t *testing.T) { signInByCertificate(t, l.withCertificate(t), options) })
 	ada := l.withAda(t)
 	step("log in a person with a device code", func(t *testing.T) { signInByDevice(t, l, ada, options) })
 	step("log in a person in a browser", func(t *testing.T) { signInByBrowser(t, l, ada, options) })
@@ -64,6 +65,32 @@ func TestGo(t *testing.T) {
 	})
 	if !t.Failed() {
 		record(t, "azure-sdk-for-go", got)
+	}
+}
+
+// signInByCertificate proves who asks with the key of a certificate, and that a role holds for who it is.
+func signInByCertificate(t *testing.T, l *lab, options azcore.ClientOptions) {
+	raw, err := os.ReadFile(l.certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs, key, err := azidentity.ParseCertificates(raw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, chain := range []bool{false, true} {
+		credential, err := azidentity.NewClientCertificateCredential(l.TenantID, l.app, certs, key,
+			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true, SendCertificateChain: chain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := armmsi.NewUserAssignedIdentitiesClient(l.SubscriptionID, credential, &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.NewListByResourceGroupPager(groupName, nil).NextPage(t.Context()); err != nil {
+			t.Errorf("with the chain %v: %v", chain, err)
+		}
 	}
 }
 

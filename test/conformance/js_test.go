@@ -24,5 +24,5 @@ func TestJavaScript(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	runSteps(t, "@azure (JavaScript)", script(t, newLab(t), "node", "--preserve-symlinks", "--preserve-symlinks-main", filepath.Join(dir, "clients.mjs")))
+	runSteps(t, "@azure (JavaScript)", script(t, newLab(t).withCertificate(t), "node", "--preserve-symlinks", "--preserve-symlinks-main", filepath.Join(dir, "clients.mjs")))
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"fairlead.dev/fairlead/internal/testing/serverproc"
 )
 
@@ -45,6 +47,8 @@ var built bool
 type lab struct {
 	*serverproc.Server
 	group, cluster string
+	// app is the client id of a principal whose certificate and key are in certFile.
+	app, certFile string
 }
 
 const (
@@ -70,6 +74,40 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// withCertificate makes a service principal that logs in with a certificate.
+func (l *lab) withCertificate(t *testing.T) *lab {
+	t.Helper()
+	file, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.certFile = filepath.Join(t.TempDir(), "app.pem")
+	add := exec.Command(file, "server", "principals", "add", "app", "--create-cert", l.certFile, "--data-dir", l.Dir)
+	add.Stderr = os.Stderr
+	raw, err := add.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made struct{ AppID, ObjectID string }
+	if err := json.Unmarshal(raw, &made); err != nil {
+		t.Fatal(err)
+	}
+	l.app = made.AppID
+	l.mayContribute(t, made.ObjectID, "ServicePrincipal")
+	return l
+}
+
+// mayContribute gives a principal a role on the subscription.
+func (l *lab) mayContribute(t *testing.T, objectID, kind string) {
+	t.Helper()
+	role := "/subscriptions/" + l.SubscriptionID + "/providers/Microsoft.Authorization/roleAssignments/" + uuid.NewString()
+	body := fmt.Sprintf(`{"properties":{"principalId":%q,"principalType":%q,"roleDefinitionId":"/subscriptions/%s/providers/Microsoft.Authorization/roleDefinitions/%s"}}`,
+		objectID, kind, l.SubscriptionID, contributorRole)
+	if _, err := l.Do(t.Context(), http.MethodPut, role+serverproc.APIVersion, body); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // withWorkspace installs the extension, as computes need it, and makes a workspace.
 func (l *lab) withWorkspace(t *testing.T, name string) *lab {
 	t.Helper()
@@ -88,7 +126,7 @@ func (l *lab) withWorkspace(t *testing.T, name string) *lab {
 
 // env is what clients are told.
 func (l *lab) env() []string {
-	return clientEnv(l.Base, l.CAFile, l.TenantID, l.SubscriptionID, l.ClientID, l.ClientSecret)
+	return append(clientEnv(l.Base, l.CAFile, l.TenantID, l.SubscriptionID, l.ClientID, l.ClientSecret), "APP_CLIENT_ID="+l.app, "APP_CERTIFICATE="+l.certFile)
 }
 
 // clientEnv has the names that clients' own documentation has.

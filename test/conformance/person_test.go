@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/google/uuid"
 
 	"fairlead.dev/fairlead/internal/testing/persontest"
 	"fairlead.dev/fairlead/internal/testing/serverproc"
@@ -39,12 +37,7 @@ func (l *lab) withAda(t *testing.T) persontest.Person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	role := "/subscriptions/" + l.SubscriptionID + "/providers/Microsoft.Authorization/roleAssignments/" + uuid.NewString()
-	body := fmt.Sprintf(`{"properties":{"principalId":%q,"principalType":"User","roleDefinitionId":"/subscriptions/%s/providers/Microsoft.Authorization/roleDefinitions/%s"}}`,
-		strings.TrimSpace(string(id)), l.SubscriptionID, contributorRole)
-	if _, err := l.Do(t.Context(), http.MethodPut, role+serverproc.APIVersion, body); err != nil {
-		t.Fatal(err)
-	}
+	l.mayContribute(t, strings.TrimSpace(string(id)), "User")
 	p, err := persontest.New(l.CAFile, adaName, adaPassword)
 	if err != nil {
 		t.Fatal(err)

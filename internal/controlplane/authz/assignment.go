@@ -138,6 +138,27 @@ func filter(q map[string]string, rec store.Record) bool {
 	return true
 }
 
+// rootPrefix begins the ids of assignments on everything.
+const rootPrefix = "/providers/Microsoft.Authorization/roleAssignments/"
+
+// HasRoot reports whether a principal has a role on everything.
+func HasRoot(ctx context.Context, r store.Reader, principalID string) (bool, error) {
+	recs, err := r.List(ctx, store.Query{Type: TypeAssignment, AnyParent: true, Prefix: strings.ToLower(rootPrefix), Limit: 1000})
+	if err != nil {
+		return false, fmt.Errorf("listing role assignments: %w", err)
+	}
+	for _, rec := range recs {
+		a, err := decode(rec)
+		if err != nil {
+			return false, err
+		}
+		if strings.EqualFold(a.PrincipalID, principalID) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // AssignRoot gives a principal a role on everything. Such assignments are made by the control plane itself, never by request.
 func AssignRoot(ctx context.Context, tx store.Tx, principalID string, r Role, now time.Time) error {
 	name := uuid.NewString()
@@ -148,7 +169,7 @@ func AssignRoot(ctx context.Context, tx store.Tx, principalID string, r Role, no
 	if err != nil {
 		return fmt.Errorf("encoding role assignment: %w", err)
 	}
-	id := "/providers/Microsoft.Authorization/roleAssignments/" + name
+	id := rootPrefix + name
 	_, err = tx.Put(ctx, store.Record{Key: strings.ToLower(id), ID: id, Type: TypeAssignment, Name: name, Body: body,
 		CreatedAt: now, UpdatedAt: now, CreatedBy: "fairlead", UpdatedBy: "fairlead"})
 	if err != nil {

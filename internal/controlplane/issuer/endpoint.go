@@ -18,7 +18,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/throttle"
-	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
 )
 
 // maxForm bounds the body of a token request, in bytes.
@@ -226,8 +225,10 @@ func (is *Issuer) prove(r *http.Request, id, secret string, a parsedAssertion) (
 	switch {
 	case a.token != nil && a.clientID != id:
 		return Claims{}, 0, invalidClient(700021, "The assertion's sub is not the client id '%s'.", id)
-	case a.token != nil: // failures are not counted: a signature can't be guessed
-		return is.byAssertion(r, id, a)
+	case a.token != nil && strings.HasPrefix(id, "/"): // failures are not counted: a signature can't be guessed
+		return is.byAgent(r, id, a)
+	case a.token != nil:
+		return is.byCertificate(r.Context(), id, a)
 	case secret != "":
 		return is.guess(r, id, secret)
 	}
@@ -253,71 +254,28 @@ func (is *Issuer) guess(r *http.Request, id, secret string) (Claims, time.Durati
 	return c, ttl, oe
 }
 
-func (is *Issuer) bySecret(ctx context.Context, id, secret string) (Claims, time.Duration, *oauthError) {
-	switch err := is.checks.Enter(ctx); {
-	case errors.Is(err, throttle.ErrFull):
-		return Claims{}, 0, tooMany(id, time.Second)
+// byAgent finds the cluster whose agent signed an assertion.
+func (is *Issuer) byAgent(r *http.Request, id string, a parsedAssertion) (Claims, time.Duration, *oauthError) {
+	ctx := r.Context()
+	agent, err := is.cfg.Agents(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return Claims{}, 0, unknownClient(id)
+	case errors.Is(err, ErrExpired):
+		return Claims{}, 0, invalidClient(700027, "The certificate registered for '%s' has expired. Connect the cluster again.", id)
 	case err != nil:
 		return Claims{}, 0, is.broken(ctx, err)
 	}
-	defer is.checks.Leave()
-	sp, h, err := findPrincipal(ctx, is.cfg.Store, id)
-	if errors.Is(err, store.ErrNotFound) {
-		dummyHash.matches(secret)
-		return Claims{}, 0, invalidClient(7000215, "Invalid client secret provided, or no application '%s' in this tenant.", id)
-	}
-	if err != nil {
-		return Claims{}, 0, is.broken(ctx, err)
-	}
-	if len(h.Hash) == 0 || !h.matches(secret) {
-		return Claims{}, 0, invalidClient(7000215, "Invalid client secret provided, or no application '%s' in this tenant.", id)
-	}
-	return principalClaims(sp), UserTTL, nil
-}
-
-func principalClaims(sp ServicePrincipal) Claims {
-	return Claims{Subject: sp.ObjectID, ClientID: sp.ClientID, Name: sp.DisplayName, Kind: KindServicePrincipal}
-}
-
-func (is *Issuer) byAssertion(r *http.Request, id string, a parsedAssertion) (Claims, time.Duration, *oauthError) {
-	ctx := r.Context()
-	unknown := invalidClient(700016, "Application with identifier '%s' was not found, or has no key registered.", id)
-	if strings.HasPrefix(id, "/") {
-		agent, err := is.cfg.Agents(ctx, id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return Claims{}, 0, unknown
-		case errors.Is(err, ErrExpired):
-			return Claims{}, 0, invalidClient(700027, "The certificate registered for '%s' has expired. Connect the cluster again.", id)
-		case err != nil:
-			return Claims{}, 0, is.broken(ctx, err)
-		}
-		if oe := is.accept(ctx, a, agent.Keys...); oe != nil {
-			return Claims{}, 0, oe
-		}
-		c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(agent.Scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: agent.Scope, ScopeSeq: agent.ScopeSeq}
-		for _, s := range strings.Fields(r.PostForm.Get("scope")) {
-			if s == "extension" {
-				c.Kind = KindExtension
-			}
-		}
-		return c, AgentTTL, nil
-	}
-	sp, _, err := findPrincipal(ctx, is.cfg.Store, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && sp.PublicKey == "" {
-		return Claims{}, 0, unknown
-	}
-	if err != nil {
-		return Claims{}, 0, is.broken(ctx, err)
-	}
-	key, err := agentkey.Parse(sp.PublicKey)
-	if err != nil {
-		return Claims{}, 0, is.broken(ctx, err)
-	}
-	if oe := is.accept(ctx, a, key.Public); oe != nil {
+	if oe := is.accept(ctx, a, agent.Keys...); oe != nil {
 		return Claims{}, 0, oe
 	}
-	return principalClaims(sp), UserTTL, nil
+	c := Claims{Subject: uuid.NewSHA1(uuid.NameSpaceURL, []byte(agent.Scope)).String(), ClientID: id, Name: id[strings.LastIndex(id, "/")+1:], Kind: KindAgent, Scope: agent.Scope, ScopeSeq: agent.ScopeSeq}
+	for _, s := range strings.Fields(r.PostForm.Get("scope")) {
+		if s == "extension" {
+			c.Kind = KindExtension
+		}
+	}
+	return c, AgentTTL, nil
 }
 
 // accept checks an assertion by keys, of which one made it, and uses it up.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -77,19 +78,38 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f := &fixture{t: t, keys: KeyStore{st, box}, store: st, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	f.reload()
-	der, err := x509.MarshalPKIXPublicKey(&clientKey().PublicKey)
+	secret, err := SecretCredential("s3cr+t &%", f.clock, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = st.Update(t.Context(), func(tx store.Tx) error {
-		_, err := CreateServicePrincipal(t.Context(), tx, ServicePrincipal{ClientID: "app1", ObjectID: "obj1", DisplayName: "ada",
-			PublicKey: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}, "s3cr+t &%", f.clock)
+	f.create(ServicePrincipal{ClientID: "app1", ObjectID: "obj1", DisplayName: "ada", Credentials: []Credential{secret, f.certificate(clientKey(), f.clock.Add(365*24*time.Hour))}})
+	return f
+}
+
+func (f *fixture) create(sp ServicePrincipal) {
+	f.t.Helper()
+	err := f.store.Update(f.t.Context(), func(tx store.Tx) error {
+		_, err := CreateServicePrincipal(f.t.Context(), tx, sp, f.clock)
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	return f
+}
+
+// certificate is one for a key, as a client registers it.
+func (f *fixture) certificate(key *rsa.PrivateKey, ends time.Time) Credential {
+	f.t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: f.clock.Add(-time.Hour), NotAfter: ends}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c, err := CertificateCredential(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), f.clock)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return c
 }
 
 func (f *fixture) reload() {

@@ -2,20 +2,16 @@ package issuer
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/crypto/argon2"
 
 	"fairlead.dev/fairlead/internal/controlplane/store"
-	"fairlead.dev/fairlead/internal/controlplane/types/agentkey"
 )
 
 // TypeServicePrincipal is the internal record type of service principals; it is not in the registry and never on the wire.
@@ -26,102 +22,163 @@ type ServicePrincipal struct {
 	ClientID    string `json:"clientId"`
 	ObjectID    string `json:"objectId"`
 	DisplayName string `json:"displayName"`
-	// PublicKey is for private_key_jwt, as agentkey.Parse reads it; "" when the principal has a secret only.
-	PublicKey string `json:"publicKey,omitempty"`
+	// Credentials prove that a program is this one; each does. They are kept apart from the rest of the record.
+	Credentials []Credential `json:"-"`
 }
 
-// secretHash is argon2id of a client secret.
-type secretHash struct {
-	Salt   []byte `json:"salt"`
-	Hash   []byte `json:"hash"`
-	Time   uint32 `json:"time"`
-	Memory uint32 `json:"memory"` // KiB
+// proofs is what a record remembers of a principal. Earlier releases had one secret, without end, at the top.
+type proofs struct {
+	Credentials []Credential `json:"credentials"`
+	secretHash
 }
 
-// Cost of argon2id: OWASP's second profile. Secrets are 256 random bits, so this is for those who choose their own.
-const argonTime, argonMemory = 2, 19 * 1024
+const principalsPrefix = "/internal/serviceprincipals/"
 
-func hashSecret(secret string) (secretHash, error) {
-	h := secretHash{Salt: make([]byte, 16), Time: argonTime, Memory: argonMemory}
-	if _, err := rand.Read(h.Salt); err != nil {
-		return h, fmt.Errorf("making salt: %w", err)
+func principalKey(clientID string) string { return principalsPrefix + strings.ToLower(clientID) }
+
+// CreateServicePrincipal stores a principal whose name no other has. Empty ids are filled with random ones; it returns what was stored.
+func CreateServicePrincipal(ctx context.Context, tx store.Tx, sp ServicePrincipal, now time.Time) (ServicePrincipal, error) {
+	if n := len(sp.DisplayName); n == 0 || n > 120 {
+		return sp, fmt.Errorf("the name has %d characters; it must have 1 to 120", n)
 	}
-	h.Hash = argon2.IDKey([]byte(secret), h.Salt, h.Time, h.Memory, 1, 32)
-	return h, nil
-}
-
-func (h secretHash) matches(secret string) bool {
-	got := argon2.IDKey([]byte(secret), h.Salt, max(h.Time, 1), h.Memory, 1, 32)
-	return subtle.ConstantTimeCompare(got, h.Hash) == 1
-}
-
-func principalKey(clientID string) string {
-	return "/internal/serviceprincipals/" + strings.ToLower(clientID)
-}
-
-// NewSecret is 256 random bits in base64url.
-func NewSecret() (string, error) {
-	b := make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("making secret: %w", err)
-	}
-	return base64.RawURLEncoding.EncodeToString(b), nil
-}
-
-// CreateServicePrincipal stores sp with its secret's hash in tx. Empty ids are filled with random ones; it returns what was stored.
-func CreateServicePrincipal(ctx context.Context, tx store.Tx, sp ServicePrincipal, secret string, now time.Time) (ServicePrincipal, error) {
 	if sp.ClientID == "" {
 		sp.ClientID = uuid.NewString()
 	}
 	if sp.ObjectID == "" {
 		sp.ObjectID = uuid.NewString()
 	}
-	if sp.PublicKey != "" {
-		if _, err := agentkey.Parse(sp.PublicKey); err != nil {
-			return sp, fmt.Errorf("public key of %q: %w", sp.DisplayName, err)
-		}
+	switch _, err := namedPrincipal(ctx, tx, sp.DisplayName); {
+	case err == nil:
+		return sp, fmt.Errorf("there is a service principal %q; to give it another secret or certificate: fairlead server principals reset", sp.DisplayName)
+	case !errors.Is(err, store.ErrNotFound):
+		return sp, err
 	}
-	body, err := json.Marshal(sp)
+	rec := store.Record{Key: principalKey(sp.ClientID), ID: principalKey(sp.ClientID), Type: TypeServicePrincipal, Name: sp.ClientID, CreatedAt: micros(now), CreatedBy: "fairlead"}
+	return sp, putPrincipal(ctx, tx, rec, sp, now)
+}
+
+// EditServicePrincipal changes the principal of a name or client id; the error wraps store.ErrNotFound when there is none.
+func EditServicePrincipal(ctx context.Context, tx store.Tx, name string, now time.Time, change func(*ServicePrincipal) error) (ServicePrincipal, error) {
+	rec, err := namedPrincipal(ctx, tx, name)
 	if err != nil {
-		return sp, fmt.Errorf("encoding service principal: %w", err)
+		return ServicePrincipal{}, fmt.Errorf("finding service principal %q: %w", name, err)
 	}
-	key := principalKey(sp.ClientID)
-	rec := store.Record{Key: key, ID: key, Type: TypeServicePrincipal, Name: sp.ClientID, Body: body, CreatedAt: now, UpdatedAt: now, CreatedBy: "fairlead", UpdatedBy: "fairlead"}
-	if secret != "" {
-		h, err := hashSecret(secret)
+	sp, err := decodePrincipal(rec)
+	if err == nil {
+		err = change(&sp)
+	}
+	if err != nil {
+		return sp, err
+	}
+	if n := len(sp.Credentials); n > maxCredentials {
+		return sp, fmt.Errorf("service principal %q would have %d secrets and certificates; at most %d are possible: remove some", name, n, maxCredentials)
+	}
+	return sp, putPrincipal(ctx, tx, rec, sp, now)
+}
+
+// RemoveServicePrincipal deletes the principal of a name or client id, and returns it. Tokens that it has live on, for UserTTL at most.
+func RemoveServicePrincipal(ctx context.Context, tx store.Tx, name string) (ServicePrincipal, error) {
+	rec, err := namedPrincipal(ctx, tx, name)
+	if err != nil {
+		return ServicePrincipal{}, fmt.Errorf("finding service principal %q: %w", name, err)
+	}
+	sp, err := decodePrincipal(rec)
+	if err != nil {
+		return sp, err
+	}
+	return sp, tx.Delete(ctx, rec.Key)
+}
+
+// ServicePrincipals lists all, by name.
+func ServicePrincipals(ctx context.Context, r store.Reader) ([]ServicePrincipal, error) {
+	var all []ServicePrincipal
+	err := eachPrincipal(ctx, r, func(rec store.Record) error {
+		sp, err := decodePrincipal(rec)
+		all = append(all, sp)
+		return err
+	})
+	slices.SortFunc(all, func(a, b ServicePrincipal) int { return strings.Compare(a.DisplayName, b.DisplayName) })
+	return all, err
+}
+
+func eachPrincipal(ctx context.Context, r store.Reader, fn func(store.Record) error) error {
+	const page = 1000
+	for after := int64(0); ; {
+		recs, err := r.List(ctx, store.Query{Type: TypeServicePrincipal, AnyParent: true, After: after, Limit: page})
 		if err != nil {
-			return sp, err
+			return fmt.Errorf("listing service principals: %w", err)
 		}
-		if rec.Internal, err = json.Marshal(h); err != nil {
-			return sp, fmt.Errorf("encoding hash: %w", err)
+		for _, rec := range recs {
+			if err := fn(rec); err != nil {
+				return err
+			}
+			after = rec.Seq
+		}
+		if len(recs) < page {
+			return nil
 		}
 	}
-	if _, err := tx.Put(ctx, rec); err != nil {
-		return sp, fmt.Errorf("storing service principal %s: %w", sp.ClientID, err)
+}
+
+// namedPrincipal is the record of a client id, or else of a name.
+func namedPrincipal(ctx context.Context, r store.Reader, name string) (store.Record, error) {
+	rec, err := r.Get(ctx, principalKey(name))
+	if !errors.Is(err, store.ErrNotFound) {
+		return rec, err
+	}
+	found := store.Record{}
+	err = eachPrincipal(ctx, r, func(rec store.Record) error {
+		sp, err := decodePrincipal(rec)
+		if strings.EqualFold(sp.DisplayName, name) {
+			found = rec
+		}
+		return err
+	})
+	if err == nil && found.Key == "" {
+		err = store.ErrNotFound
+	}
+	return found, err
+}
+
+func findPrincipal(ctx context.Context, r store.Reader, clientID string) (ServicePrincipal, error) {
+	rec, err := r.Get(ctx, principalKey(clientID))
+	if err != nil {
+		return ServicePrincipal{}, err
+	}
+	return decodePrincipal(rec)
+}
+
+func decodePrincipal(rec store.Record) (sp ServicePrincipal, err error) {
+	var p proofs
+	err = json.Unmarshal(rec.Body, &sp)
+	if len(rec.Internal) > 0 {
+		err = errors.Join(err, json.Unmarshal(rec.Internal, &p))
+	}
+	if err != nil {
+		return sp, fmt.Errorf("decoding %s: %w", rec.Key, err)
+	}
+	sp.Credentials = p.Credentials
+	if len(p.Hash) > 0 {
+		sp.Credentials = append(sp.Credentials, Credential{ID: sp.ObjectID, Kind: KindSecret, Made: rec.CreatedAt, Secret: &p.secretHash})
 	}
 	return sp, nil
 }
 
-// FindServicePrincipal reads a service principal; the error is store.ErrNotFound when there is none.
-func FindServicePrincipal(ctx context.Context, r store.Reader, clientID string) (ServicePrincipal, error) {
-	sp, _, err := findPrincipal(ctx, r, clientID)
-	return sp, err
+func putPrincipal(ctx context.Context, tx store.Tx, rec store.Record, sp ServicePrincipal, now time.Time) error {
+	var err error
+	if rec.Body, err = json.Marshal(sp); err != nil {
+		return fmt.Errorf("encoding service principal: %w", err)
+	}
+	if rec.Internal, err = json.Marshal(map[string]any{"credentials": sp.Credentials}); err != nil {
+		return fmt.Errorf("encoding credentials: %w", err)
+	}
+	rec.UpdatedAt, rec.UpdatedBy = micros(now), "fairlead"
+	if _, err := tx.Put(ctx, rec); err != nil {
+		return fmt.Errorf("storing service principal %s: %w", sp.ClientID, err)
+	}
+	return nil
 }
 
-func findPrincipal(ctx context.Context, r store.Reader, clientID string) (sp ServicePrincipal, h secretHash, err error) {
-	rec, err := r.Get(ctx, principalKey(clientID))
-	if err != nil {
-		return sp, h, err
-	}
-	err = json.Unmarshal(rec.Body, &sp)
-	if len(rec.Internal) > 0 {
-		err = errors.Join(err, json.Unmarshal(rec.Internal, &h))
-	}
-	if err != nil {
-		err = fmt.Errorf("decoding %s: %w", rec.Key, err)
-	}
-	return sp, h, err
+func principalClaims(sp ServicePrincipal) Claims {
+	return Claims{Subject: sp.ObjectID, ClientID: sp.ClientID, Name: sp.DisplayName, Kind: KindServicePrincipal}
 }
-
-// dummyHash takes as long as a real one, so that time does not tell which client ids exist.
-var dummyHash = secretHash{Salt: make([]byte, 16), Hash: make([]byte, 32), Time: argonTime, Memory: argonMemory}

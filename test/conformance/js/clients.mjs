@@ -7,7 +7,7 @@ import { SourceControlConfigurationClient } from "@azure/arm-kubernetesconfigura
 import { AzureMachineLearningWorkspaces } from "@azure/arm-machinelearning";
 import { ManagedServiceIdentityClient } from "@azure/arm-msi";
 import { ResourceManagementClient } from "@azure/arm-resources";
-import { ClientSecretCredential, EnvironmentCredential } from "@azure/identity";
+import { ClientCertificateCredential, ClientSecretCredential, EnvironmentCredential } from "@azure/identity";
 import { BlobServiceClient, ContainerClient } from "@azure/storage-blob";
 
 import { all, names, refused, step } from "./steps.mjs";
@@ -32,6 +32,11 @@ await step("log in with a client secret", async () => {
 await step("be told that a secret is wrong", async () => {
   const bad = new ClientSecretCredential(env.AZURE_TENANT_ID, env.AZURE_CLIENT_ID, "wrong", { authorityHost: endpoint, disableInstanceDiscovery: true });
   await assert.rejects(bad.getToken(endpoint + "/.default"), /AADSTS7000215/);
+});
+
+await step("log in with a certificate", async () => {
+  const mine = new ClientCertificateCredential(env.AZURE_TENANT_ID, env.APP_CLIENT_ID, env.APP_CERTIFICATE, { authorityHost: endpoint, disableInstanceDiscovery: true });
+  assert.ok((await names(new ResourceManagementClient(mine, subscription, arm).resourceGroups.list())).includes(group));
 });
 
 await step("make, list, tag and delete a resource group", async () => {

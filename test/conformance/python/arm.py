@@ -57,10 +57,14 @@ def certificate():
     return plain + made.public_bytes(serialization.Encoding.PEM)
 
 
-@step("log in with a certificate", limit="the administrator is the only service principal in this release, and has a secret only")
+@step("log in with a certificate")
 def _():
-    mine = CertificateCredential(tenant, os.environ["AZURE_CLIENT_ID"], certificate_data=certificate(), authority=endpoint, disable_instance_discovery=True)
-    refused(lambda: mine.get_token(endpoint + "/.default"), "AADSTS700016")
+    app, file, options = os.environ["APP_CLIENT_ID"], os.environ["APP_CERTIFICATE"], {"authority": endpoint, "disable_instance_discovery": True}
+    mine = CertificateCredential(tenant, app, file, **options)
+    expect(group in [g.name for g in ResourceManagementClient(mine, subscription, **arm).resource_groups.list()])
+    chain = CertificateCredential(tenant, app, file, send_certificate_chain=True, **options)
+    expect(chain.get_token(endpoint + "/.default").token.count(".") == 2)
+    refused(lambda: CertificateCredential(tenant, app, certificate_data=certificate(), **options).get_token(endpoint + "/.default"), "AADSTS700027")
 
 
 @step("list tenants, subscriptions and locations")

@@ -78,6 +78,14 @@ def _():
     expect("AADSTS7000215" in text, text)
 
 
+@step("log in with a certificate")
+def _():
+    accounts = az("login", "--service-principal", "-u", os.environ["APP_CLIENT_ID"], "--certificate", os.environ["APP_CERTIFICATE"], "--tenant", os.environ["AZURE_TENANT_ID"])
+    equal([a["id"] for a in accounts], [subscription])
+    expect(group in [g["name"] for g in az("group", "list")])
+    az("logout")
+
+
 @step("log in with a client secret")
 def _():
     accounts = az("login", "--service-principal", "-u", os.environ["AZURE_CLIENT_ID"], "-p", os.environ["AZURE_CLIENT_SECRET"],
