@@ -191,7 +191,7 @@ metadata:
 spec:
   selector:
     matchLabels: {app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/instance: {{ $root.Release.Name }}}
-  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 51%}}
   template:
     metadata:
       labels: {{- include "azureml.labels" . | nindent 8 }}

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // crashes is how often a container may end before waiting any longer is pointless (the back-off is then over a minute).
@@ -18,6 +19,11 @@ type workloads struct {
 	statefulSets []appsv1.StatefulSet
 	daemonSets   []appsv1.DaemonSet
 	pods         []corev1.Pod
+	// replicaSets and revisions tell which pods are of their workload's newest template.
+	replicaSets []appsv1.ReplicaSet
+	revisions   []appsv1.ControllerRevision
+	// lost are the names of nodes that are not ready.
+	lost map[string]bool
 }
 
 // problem is one reason why a release is not ready.
@@ -66,13 +72,52 @@ func (w workloads) unready() []string {
 		}
 	}
 	for _, d := range w.daemonSets {
-		s := d.Status
+		s := w.onLiveNodes(d)
 		if s.ObservedGeneration < d.Generation || s.UpdatedNumberScheduled < s.DesiredNumberScheduled || s.NumberReady < s.DesiredNumberScheduled {
 			out = append(out, fmt.Sprintf("DaemonSet %s (%d of %d ready)", d.Name, s.NumberReady, s.DesiredNumberScheduled))
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// onLiveNodes is a DaemonSet's status without its pods on nodes that are not ready: nothing makes those ready, and they follow
+// when their nodes are back. Where one has such a pod, those of the other nodes are counted here.
+func (w workloads) onLiveNodes(d appsv1.DaemonSet) appsv1.DaemonSetStatus {
+	live := appsv1.DaemonSetStatus{ObservedGeneration: d.Status.ObservedGeneration, DesiredNumberScheduled: d.Status.DesiredNumberScheduled}
+	found, lost := int32(0), int32(0)
+	for _, p := range w.pods {
+		switch {
+		case !metav1.IsControlledBy(&p, &d):
+			continue
+		case w.lost[p.Spec.NodeName]:
+			lost++
+			continue
+		}
+		found++
+		if p.DeletionTimestamp == nil && w.current(p) {
+			live.UpdatedNumberScheduled++
+			if podReady(p) {
+				live.NumberReady++
+			}
+		}
+	}
+	if lost == 0 {
+		return d.Status
+	}
+	live.DesiredNumberScheduled = max(found, live.DesiredNumberScheduled-lost) // a lost node's pod may not be among the desired
+	return live
+}
+
+func ofDaemonSet(p corev1.Pod) bool {
+	owner := metav1.GetControllerOf(&p)
+	return owner != nil && owner.Kind == "DaemonSet"
+}
+
+func podReady(p corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func replicas(n *int32) int32 {
@@ -93,8 +138,12 @@ func (w workloads) problems() []problem {
 		}
 	}
 	for _, p := range w.pods {
-		if p.DeletionTimestamp == nil {
+		switch {
+		case p.DeletionTimestamp != nil || !w.current(p):
+		case !w.lost[p.Spec.NodeName]:
 			out = append(out, podProblems(p)...)
+		case !ofDaemonSet(p):
+			out = append(out, problem{pod: p.Namespace + "/" + p.Name, reason: "NodeNotReady", message: "node " + p.Spec.NodeName + " is not ready"})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b problem) int { return weight(b) - weight(a) })

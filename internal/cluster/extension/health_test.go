@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -79,6 +80,89 @@ func TestUnready(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, strings.Join(c.w.unready(), ", ")); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestLostNode: a node that is not ready holds up nobody; what runs on the others counts.
+func TestLostNode(t *testing.T) {
+	set := appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "csi-blob-node", UID: "d"}}
+	newest := appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appsv1.ControllerRevisionHashLabelKey: "new"}, OwnerReferences: owner("DaemonSet", "d")}, Revision: 2}
+	older := appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appsv1.ControllerRevisionHashLabelKey: "old"}, OwnerReferences: owner("DaemonSet", "d")}, Revision: 1}
+	on := func(node, hash string, ready corev1.ConditionStatus) corev1.Pod {
+		return corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appsv1.ControllerRevisionHashLabelKey: hash}, OwnerReferences: owner("DaemonSet", "d")},
+			Spec:       corev1.PodSpec{NodeName: node}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+		}
+	}
+	const yes, no = corev1.ConditionTrue, corev1.ConditionFalse
+	for name, c := range map[string]struct {
+		desired, updated, ready int32
+		pods                    []corev1.Pod
+		want                    string
+	}{
+		"its pod is not ready":          {3, 3, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "new", no)}, ""},
+		"its pod is of before":          {3, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "old", no)}, ""},
+		"another is not ready either":   {3, 3, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"another is of before":          {3, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "old", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"another has none yet":          {3, 2, 1, []corev1.Pod{on("n1", "new", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"it is not among the desired":   {2, 2, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"none, and one is not ready":    {2, 2, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"none, and the status says all": {2, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := set
+			d.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: c.desired, UpdatedNumberScheduled: c.updated, NumberReady: c.ready}
+			w := workloads{daemonSets: []appsv1.DaemonSet{d}, pods: c.pods, revisions: []appsv1.ControllerRevision{newest, older}, lost: map[string]bool{"lost": true}}
+			if got := strings.Join(w.unready(), ", "); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	p := pod()
+	p.Spec.NodeName = "lost"
+	w := workloads{pods: []corev1.Pod{p}, lost: map[string]bool{"lost": true}}
+	if got := w.problems(); len(got) != 1 || got[0].String() != "pod azureml/gateway-1: NodeNotReady: node lost is not ready" {
+		t.Errorf("problems of a pod that could be elsewhere: %v", got)
+	}
+}
+
+func owner(kind string, uid types.UID) []metav1.OwnerReference {
+	yes := true
+	return []metav1.OwnerReference{{Kind: kind, UID: uid, Controller: &yes}}
+}
+
+func TestCurrent(t *testing.T) {
+	set := appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{UID: "r", Annotations: map[string]string{revisionAnnotation: "2"}, OwnerReferences: owner("Deployment", "d")}}
+	deployment := func(generation int64, revision string) workloads {
+		return workloads{replicaSets: []appsv1.ReplicaSet{set}, deployments: []appsv1.Deployment{{
+			ObjectMeta: metav1.ObjectMeta{UID: "d", Generation: generation, Annotations: map[string]string{revisionAnnotation: revision}}, Status: appsv1.DeploymentStatus{ObservedGeneration: 2}}}}
+	}
+	stateful := func(generation int64, hash string) workloads {
+		return workloads{statefulSets: []appsv1.StatefulSet{{ObjectMeta: metav1.ObjectMeta{UID: "s", Generation: generation}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 2, UpdateRevision: hash}}}}
+	}
+	of := func(kind string, uid types.UID) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owner(kind, uid), Labels: map[string]string{appsv1.ControllerRevisionHashLabelKey: "f-2"}}}
+	}
+	for name, c := range map[string]struct {
+		w    workloads
+		pod  corev1.Pod
+		want bool
+	}{
+		"nobody's":                                {workloads{}, corev1.Pod{}, true},
+		"newest ReplicaSet":                       {deployment(2, "2"), of("ReplicaSet", "r"), true},
+		"ReplicaSet of before":                    {deployment(2, "3"), of("ReplicaSet", "r"), false},
+		"a template that is not seen yet":         {deployment(3, "2"), of("ReplicaSet", "r"), false},
+		"a ReplicaSet that is gone":               {deployment(2, "2"), of("ReplicaSet", "other"), false},
+		"newest revision of a StatefulSet":        {stateful(2, "f-2"), of("StatefulSet", "s"), true},
+		"one of before":                           {stateful(2, "f-3"), of("StatefulSet", "s"), false},
+		"a StatefulSet's that is not seen yet":    {stateful(3, "f-2"), of("StatefulSet", "s"), false},
+		"a StatefulSet that is not the release's": {stateful(2, "f-2"), of("StatefulSet", "other"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.w.current(c.pod); got != c.want {
+				t.Errorf("current %v, want %v", got, c.want)
 			}
 		})
 	}

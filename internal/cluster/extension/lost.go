@@ -81,11 +81,14 @@ func overdue(p *corev1.Pod, now time.Time) bool {
 }
 
 // silent is a node that the API server no longer hears of.
-func silent(n *corev1.Node) bool {
+func silent(n *corev1.Node) bool { return readiness(n) == corev1.ConditionUnknown }
+
+// readiness is what a node says of itself, "" when it has not said anything yet.
+func readiness(n *corev1.Node) corev1.ConditionStatus {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionUnknown
+			return c.Status
 		}
 	}
-	return false
+	return ""
 }

@@ -34,16 +34,24 @@ type harness struct {
 	image  string // of the agent that starts next
 	// version is its chart's; empty is the real one.
 	version string
+	// deadline is how long that agent waits for pods.
+	deadline time.Duration
 
-	mu       sync.Mutex
-	statuses map[string]link.ExtensionStatus
-	changed  chan struct{}
+	mu sync.Mutex
+	// sick is an image with which the gateway is not ready, crashing one with which its container ends again and again.
+	sick, crashing string
+	statuses       map[string]link.ExtensionStatus
+	changed        chan struct{}
 }
 
-func TestManager(t *testing.T) {
+// newHarness starts an API server with one node, and what plays its controllers and kubelet.
+func newHarness(t *testing.T) *harness {
 	cluster := kubetest.Start(t)
 	kube := kubernetes.NewForConfigOrDie(cluster.Config)
-	h := &harness{t: t, config: cluster.Config, kube: kube, image: "fairlead/agent:1", statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1)}
+	h := &harness{
+		t: t, config: cluster.Config, kube: kube, image: "fairlead/agent:1", deadline: 4 * time.Second,
+		statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1),
+	}
 	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "azure-arc"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,9 +59,16 @@ func TestManager(t *testing.T) {
 	kubelet, stopKubelet := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { h.kubelet(kubelet) })
-	defer wg.Wait()
-	defer stopKubelet()
+	t.Cleanup(func() {
+		stopKubelet()
+		wg.Wait()
+	})
+	return h
+}
 
+func TestManager(t *testing.T) {
+	h := newHarness(t)
+	kube := h.kube
 	m, stop := h.start()
 	m.Synced()
 	ext := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: 1, Settings: map[string]string{"enableTraining": "True"}}
@@ -66,7 +81,7 @@ func TestManager(t *testing.T) {
 		s := h.await(t, "arcml", link.ExtensionFailed, 1)
 		for _, want := range []string{
 			"Error: [ InnerError: [Helm installation failed : its pods did not become ready : InnerError [release arcml failed, and has been uninstalled due to atomic being set: timed out waiting for the condition",
-			`ImagePullBackOff: Back-off pulling image "registry.example/bad:1"`, "occurred while doing the operation : [Create] on the config",
+			`pod azureml/gateway-bad: container gateway: ImagePullBackOff: Back-off pulling image "registry.example/bad:1"`, "occurred while doing the operation : [Create] on the config",
 		} {
 			if !strings.Contains(s.Message, want) {
 				t.Errorf("message %q\nhas not %q", s.Message, want)
@@ -88,10 +103,10 @@ func TestManager(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("instance types are validated", func(t *testing.T) { testInstanceTypes(t, cluster.Config) })
+	t.Run("instance types are validated", func(t *testing.T) { testInstanceTypes(t, h.config) })
 	t.Run("components may do what they need and no more", func(t *testing.T) { testRights(t, kube) })
-	t.Run("the gateway is shown no Secret", func(t *testing.T) { testSecrets(t, kube, cluster.Config) })
-	t.Run("aml-operator ends only pods of jobs", func(t *testing.T) { testPods(t, kube, cluster.Config) })
+	t.Run("the gateway is shown no Secret", func(t *testing.T) { testSecrets(t, kube, h.config) })
+	t.Run("aml-operator ends only pods of jobs", func(t *testing.T) { testPods(t, kube, h.config) })
 	t.Run("an upgrade that fails is rolled back", func(t *testing.T) {
 		bad := ext
 		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
@@ -204,7 +219,7 @@ func (h *harness) start() (*Manager, func()) {
 	chart := chartOf(h.t, h.version)
 	log := slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	m := New(Config{
-		Kube: h.kube, Metadata: metadata.NewForConfigOrDie(h.config), Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: 4 * time.Second, Log: log,
+		Kube: h.kube, Metadata: metadata.NewForConfigOrDie(h.config), Helm: helm.New(h.config, log), Namespace: "azure-arc", Deadline: h.deadline, Log: log,
 		Charts: map[string]*helm.Chart{"microsoft.azureml.kubernetes": chart},
 		Values: map[string]any{"image": map[string]any{"agent": h.image, "router": "fairlead/router:1", "runtime": "fairlead/runtime:1"}},
 		Prepare: func(ctx context.Context, namespace string) error {
@@ -299,6 +314,9 @@ func (h *harness) kubelet(ctx context.Context) {
 		for _, d := range deployments.Items {
 			good := d.Spec.Template.Spec.Containers[0].Image != badImage
 			broken = broken || !good
+			if d.Name == "gateway" {
+				good = good && h.gateway(ctx, &d)
+			}
 			d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation}
 			if good {
 				d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ReadyReplicas = 1, 1, 1, 1

@@ -11,11 +11,11 @@ type action string
 const (
 	// actInstall makes the release and waits for its pods; on failure it is uninstalled.
 	actInstall action = "install"
-	// actUpgrade makes the next revision and waits for its pods; on failure the last good one is restored.
+	// actUpgrade makes the next revision and waits for its pods; on failure the last one that was complete is restored.
 	actUpgrade action = "upgrade"
-	// actVerify waits for the pods of a release that is as desired.
+	// actVerify waits for the pods of a release that is as desired; one that was never complete is undone on failure.
 	actVerify action = "verify"
-	// actClean takes away what a broken first installation or an interrupted uninstall left, before an install.
+	// actClean takes away what a first installation that broke or was overtaken, or an interrupted uninstall, left, before an install.
 	actClean action = "clean"
 	// actRecover ends a revision whose process died in the middle of it, before an upgrade.
 	actRecover action = "recover"
@@ -51,27 +51,28 @@ func plan(s state) []action {
 	if s.desired == nil {
 		return planRemoval(s)
 	}
-	if r := s.recorded; r != nil && r.Status.State == link.ExtensionFailed && r.Status.Generation == s.desired.generation && r.Digest == s.desired.digest {
-		return []action{actReportFailed}
-	}
-	if s.release == nil {
-		return []action{actInstall}
-	}
-	switch s.release.Status {
-	case helm.StatusDeployed:
-		switch r := s.recorded; {
-		case s.release.Labels[labelDigest] != s.desired.digest:
-			return []action{actUpgrade}
-		case r != nil && r.Status.State == link.ExtensionInstalled && r.Digest == s.desired.digest:
-			return []action{actReportInstalled}
-		}
+	r, rel := s.recorded, s.release
+	asDesired := rel != nil && rel.Status == helm.StatusDeployed && rel.Labels[labelDigest] == s.desired.digest
+	complete := asDesired && !rel.Unverified // once, at least
+	switch {
+	case complete && (r == nil || r.Status.State == link.ExtensionInstalled && r.Digest == s.desired.digest):
+		return []action{actReportInstalled}
+	case complete:
 		return []action{actVerify}
+	case r != nil && r.Status.State == link.ExtensionFailed && r.Status.Generation == s.desired.generation && r.Digest == s.desired.digest:
+		return []action{actReportFailed}
+	case rel == nil:
+		return []action{actInstall}
+	case asDesired:
+		return []action{actVerify}
+	case !rel.DeployedBefore:
+		return []action{actClean, actInstall}
+	}
+	switch rel.Status {
+	case helm.StatusDeployed, helm.StatusFailed:
+		return []action{actUpgrade}
 	case helm.StatusUpgrading, helm.StatusRollingBack:
 		return []action{actRecover, actUpgrade}
-	case helm.StatusFailed:
-		if s.release.DeployedBefore {
-			return []action{actUpgrade}
-		}
 	}
 	return []action{actClean, actInstall}
 }

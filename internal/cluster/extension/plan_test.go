@@ -14,6 +14,7 @@ func TestPlan(t *testing.T) {
 		return &helm.Release{Status: status, Labels: map[string]string{labelDigest: digest}}
 	}
 	good := func(r *helm.Release) *helm.Release { r.DeployedBefore = true; return r }
+	unverified := func(r *helm.Release) *helm.Release { r.Unverified = true; return r }
 	said := func(state string, generation int64, digest string) *record {
 		return &record{Status: link.ExtensionStatus{State: state, Generation: generation}, Digest: digest}
 	}
@@ -30,8 +31,14 @@ func TestPlan(t *testing.T) {
 		"first installation failed":             {state{desired: want, release: release(helm.StatusFailed, "new")}, []action{actClean, actInstall}},
 		"killed while uninstalling":             {state{desired: want, release: release(helm.StatusUninstalling, "old")}, []action{actClean, actInstall}},
 		"uninstalled by hand, history kept":     {state{desired: want, release: good(release(helm.StatusUninstalled, "old"))}, []action{actClean, actInstall}},
-		"applied, pods not waited for":          {state{desired: want, release: good(release(helm.StatusDeployed, "new")), recorded: said(link.ExtensionPending, 3, "new")}, []action{actVerify}},
-		"as desired, nothing recorded":          {state{desired: want, release: good(release(helm.StatusDeployed, "new"))}, []action{actVerify}},
+		"applied, pods not waited for":          {state{desired: want, release: unverified(release(helm.StatusDeployed, "new")), recorded: said(link.ExtensionPending, 3, "new")}, []action{actVerify}},
+		"applied, nothing recorded":             {state{desired: want, release: unverified(release(helm.StatusDeployed, "new"))}, []action{actVerify}},
+		"first installation overtaken":          {state{desired: want, release: unverified(release(helm.StatusDeployed, "old")), recorded: said(link.ExtensionPending, 2, "old")}, []action{actClean, actInstall}},
+		"upgrade overtaken":                     {state{desired: want, release: good(unverified(release(helm.StatusDeployed, "old"))), recorded: said(link.ExtensionPending, 2, "old")}, []action{actUpgrade}},
+		"upgrade of an overtaken first failed":  {state{desired: want, release: unverified(release(helm.StatusFailed, "old"))}, []action{actClean, actInstall}},
+		"refused, and taken back":               {state{desired: want, release: good(release(helm.StatusDeployed, "new")), recorded: said(link.ExtensionFailed, 2, "refused")}, []action{actVerify}},
+		"as desired, once complete, failed":     {state{desired: want, release: good(release(helm.StatusDeployed, "new")), recorded: said(link.ExtensionFailed, 3, "new")}, []action{actVerify}},
+		"as desired, record lost":               {state{desired: want, release: good(release(helm.StatusDeployed, "new"))}, []action{actReportInstalled}},
 		"as desired and known to be":            {state{desired: want, release: good(release(helm.StatusDeployed, "new")), recorded: said(link.ExtensionInstalled, 2, "new")}, []action{actReportInstalled}},
 		"changed":                               {state{desired: want, release: good(release(helm.StatusDeployed, "old")), recorded: said(link.ExtensionInstalled, 2, "old")}, []action{actUpgrade}},
 		"killed while upgrading":                {state{desired: want, release: good(release(helm.StatusUpgrading, "new"))}, []action{actRecover, actUpgrade}},

@@ -51,7 +51,8 @@ func (m *Manager) ensure(ctx context.Context, ext link.Extension) error {
 	j.chart, j.note, j.digest = from.chart, from.note, from.chart.Digest(values)
 	j.request = helm.Request{
 		Namespace: ext.ReleaseNamespace, Name: ext.Name, Chart: from.chart, Values: values,
-		Labels: map[string]string{labelName: ext.Name, labelGeneration: strconv.FormatInt(ext.Generation, 10), labelDigest: j.digest},
+		Labels:     map[string]string{labelName: ext.Name, labelGeneration: strconv.FormatInt(ext.Generation, 10), labelDigest: j.digest},
+		Unverified: true,
 	}
 	steps := plan(state{desired: &target{ext.Generation, j.digest}, release: j.release, recorded: m.records.get(ext.Name)})
 	m.cfg.Log.Info("reconciling extension", "extension", ext.Name, "generation", ext.Generation, "steps", steps)
@@ -83,11 +84,14 @@ func (j *job) do(ctx context.Context, step action) error {
 	case actUpgrade:
 		return j.apply(ctx, opUpdate, h.Upgrade)
 	case actVerify:
-		op := opCreate
-		if j.release.Revision > 1 {
+		op, undo := opCreate, j.undo
+		if j.release.DeployedBefore {
 			op = opUpdate
 		}
-		return j.verify(ctx, op)
+		if !j.release.Unverified {
+			undo = j.leave
+		}
+		return j.verify(ctx, op, undo)
 	}
 	return fmt.Errorf("step %q is not one of an extension that is desired", step)
 }
@@ -114,20 +118,23 @@ func (j *job) apply(ctx context.Context, op operation, act func(context.Context,
 	if err != nil {
 		return j.undo(ctx, op, "the chart could not be applied", err)
 	}
-	return j.verify(ctx, op)
+	return j.verify(ctx, op, j.undo)
 }
 
-// verify waits for the pods of the newest revision.
-func (j *job) verify(ctx context.Context, op operation) error {
+// verify waits for the pods of the newest revision and, when they do not become ready, undoes.
+func (j *job) verify(ctx context.Context, op operation, undo func(ctx context.Context, op operation, what string, cause error) error) error {
 	err := j.m.wait.ready(ctx, j.ext.ReleaseNamespace, j.ext.Name, func(text string) {
 		_ = j.pending(ctx, text) // told again with the next change
 	})
 	var notReady *errNotReady
 	switch {
 	case err == nil:
+		if err := j.m.cfg.Helm.Verified(j.ext.ReleaseNamespace, j.ext.Name); err != nil {
+			return err
+		}
 		return j.installed(ctx)
 	case errors.As(err, &notReady):
-		return j.undo(ctx, op, "its pods did not become ready", err)
+		return undo(ctx, op, "its pods did not become ready", err)
 	case ctx.Err() != nil:
 		return nil // overtaken by a newer wish, which is in the queue, or the agent stops
 	}
@@ -151,6 +158,11 @@ func (j *job) undo(ctx context.Context, op operation, what string, cause error) 
 		message += fmt.Sprintf(" (and it could not be %s: %v)", done, err)
 	}
 	return j.failed(ctx, message)
+}
+
+// leave reports why a release is not ready that was once: it stays, since what ails it came from elsewhere and may go as it came.
+func (j *job) leave(ctx context.Context, op operation, what string, cause error) error {
+	return j.failed(ctx, operationFailed(op, j.ext.Name, what, fmt.Errorf("%w. Nothing was changed", cause), ""))
 }
 
 func (j *job) pending(ctx context.Context, message string) error {

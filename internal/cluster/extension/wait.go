@@ -110,23 +110,54 @@ func selector(release string) metav1.ListOptions {
 
 func (w waiter) list(ctx context.Context, namespace, release string) (workloads, error) {
 	var out workloads
-	deployments, err := w.kube.AppsV1().Deployments(namespace).List(ctx, selector(release))
+	apps, ours := w.kube.AppsV1(), selector(release)
+	deployments, err := apps.Deployments(namespace).List(ctx, ours)
 	if err != nil {
 		return out, err
 	}
-	statefulSets, err := w.kube.AppsV1().StatefulSets(namespace).List(ctx, selector(release))
+	statefulSets, err := apps.StatefulSets(namespace).List(ctx, ours)
 	if err != nil {
 		return out, err
 	}
-	daemonSets, err := w.kube.AppsV1().DaemonSets(namespace).List(ctx, selector(release))
+	daemonSets, err := apps.DaemonSets(namespace).List(ctx, ours)
 	if err != nil {
 		return out, err
 	}
-	pods, err := w.kube.CoreV1().Pods(namespace).List(ctx, selector(release))
+	pods, err := w.kube.CoreV1().Pods(namespace).List(ctx, ours)
 	if err != nil {
 		return out, err
 	}
-	return workloads{deployments.Items, statefulSets.Items, daemonSets.Items, pods.Items}, nil
+	replicaSets, err := apps.ReplicaSets(namespace).List(ctx, ours)
+	if err != nil {
+		return out, err
+	}
+	revisions, err := apps.ControllerRevisions(namespace).List(ctx, ours)
+	if err != nil {
+		return out, err
+	}
+	lost, err := w.lost(ctx)
+	if err != nil {
+		return out, err
+	}
+	return workloads{
+		deployments: deployments.Items, statefulSets: statefulSets.Items, daemonSets: daemonSets.Items, pods: pods.Items,
+		replicaSets: replicaSets.Items, revisions: revisions.Items, lost: lost,
+	}, nil
+}
+
+// lost reads which nodes are not ready.
+func (w waiter) lost(ctx context.Context) (map[string]bool, error) {
+	nodes, err := w.kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	lost := map[string]bool{}
+	for i := range nodes.Items {
+		if s := readiness(&nodes.Items[i]); s != "" && s != corev1.ConditionTrue {
+			lost[nodes.Items[i].Name] = true
+		}
+	}
+	return lost, nil
 }
 
 // explain says what hinders the release, with the last lines of containers that crash.

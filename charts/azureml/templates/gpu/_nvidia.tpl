@@ -19,7 +19,7 @@ metadata:
 spec:
   selector:
     matchLabels: {app.kubernetes.io/name: {{ .label }}, app.kubernetes.io/instance: {{ .root.Release.Name }}}
-  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 51%}}
   template:
     metadata:
       labels: {{- include "azureml.labels" (dict "root" .root "name" .label) | nindent 8 }}

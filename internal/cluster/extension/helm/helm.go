@@ -26,8 +26,13 @@ import (
 // maxHistory is how many revisions of a release are kept.
 const maxHistory = 10
 
-// labelChart is the label of a revision that says which chart it was made from.
-const labelChart = "fairlead.dev/chart"
+// Labels of a revision.
+const (
+	// labelChart says which chart it was made from.
+	labelChart = "fairlead.dev/chart"
+	// labelUnverified says that nobody has seen it work. Helm calls a revision deployed when it is applied.
+	labelUnverified = "fairlead.dev/unverified"
+)
 
 // Statuses of a Release, as Helm names them.
 const (
@@ -60,11 +65,13 @@ type Release struct {
 	Labels          map[string]string
 	// Values are those that the revision was made with, without the chart's own.
 	Values map[string]any
-	// DeployedBefore says that a revision was deployed once, so that there is something to roll back to.
+	// Unverified says that the newest revision was made so and not verified since.
+	Unverified bool
+	// DeployedBefore says that a revision was deployed once and is not unverified, so that there is something to roll back to.
 	DeployedBefore bool
 	// Updated is when the newest revision was made.
 	Updated time.Time
-	// good is the newest revision that was deployed once, nil when there is none.
+	// good is the newest revision that was deployed once and is not unverified, nil when there is none.
 	good *releasev1.Release
 }
 
@@ -75,6 +82,8 @@ type Request struct {
 	Values          map[string]any
 	// Labels are kept with the release; see Release.Labels.
 	Labels map[string]string
+	// Unverified says that the revision counts as deployed only when Verified was called.
+	Unverified bool
 	// CreateNamespace makes the namespace when it is absent (Install only).
 	CreateNamespace bool
 }
@@ -83,8 +92,19 @@ type Request struct {
 func (r Request) labels() map[string]string {
 	out := map[string]string{labelChart: r.Chart.digest}
 	maps.Copy(out, r.Labels)
+	if r.Unverified {
+		out[labelUnverified] = "true"
+	}
 	return out
 }
+
+// wasGood reports whether a revision is one to roll back to.
+func wasGood(r *releasev1.Release) bool {
+	deployed := r.Info.Status == common.StatusDeployed || r.Info.Status == common.StatusSuperseded
+	return deployed && !unverified(r)
+}
+
+func unverified(r *releasev1.Release) bool { return r.Labels[labelUnverified] != "" }
 
 // Last returns the newest revision of a release, or nil when there is none.
 func (c *Client) Last(namespace, name string) (*Release, error) {
@@ -105,15 +125,14 @@ func (c *Client) Last(namespace, name string) (*Release, error) {
 		if last == nil || rel.Version > last.Version {
 			last = rel
 		}
-		wasGood := rel.Info.Status == common.StatusDeployed || rel.Info.Status == common.StatusSuperseded
-		if wasGood && (good == nil || rel.Version > good.Version) {
+		if wasGood(rel) && (good == nil || rel.Version > good.Version) {
 			good = rel
 		}
 	}
 	return &Release{
 		Namespace: last.Namespace, Name: last.Name, Revision: last.Version, Status: string(last.Info.Status),
-		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, Values: last.Config, DeployedBefore: good != nil, Updated: last.Info.LastDeployed,
-		good: good,
+		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, Values: last.Config, Updated: last.Info.LastDeployed,
+		Unverified: unverified(last), DeployedBefore: good != nil, good: good,
 	}, nil
 }
 
@@ -185,7 +204,7 @@ func (c *Client) Upgrade(ctx context.Context, r Request) error {
 	return err
 }
 
-// Rollback makes a new revision equal to the last one that was deployed before the newest.
+// Rollback makes a new revision equal to the last one that was deployed, and is not unverified, before the newest.
 func (c *Client) Rollback(namespace, name string) error {
 	cfg, err := c.configuration(namespace)
 	if err != nil {
@@ -200,9 +219,7 @@ func (c *Client) Rollback(namespace, name string) error {
 		newest = max(newest, r.(*releasev1.Release).Version)
 	}
 	for _, r := range history {
-		rel := r.(*releasev1.Release)
-		good := rel.Info.Status == common.StatusSuperseded || rel.Info.Status == common.StatusDeployed
-		if good && rel.Version < newest {
+		if rel := r.(*releasev1.Release); wasGood(rel) && rel.Version < newest {
 			target = max(target, rel.Version)
 		}
 	}
@@ -236,6 +253,16 @@ func (c *Client) Uninstall(namespace, name string) error {
 // SetStatus rewrites the status of the newest revision: one that was left pending by a process that died in the middle of it
 // must be called failed before Helm upgrades it.
 func (c *Client) SetStatus(namespace, name, status string) error {
+	return c.rewrite(namespace, name, func(r *releasev1.Release) { r.SetStatus(common.Status(status), "status set after an interruption") })
+}
+
+// Verified says that the newest revision works.
+func (c *Client) Verified(namespace, name string) error {
+	return c.rewrite(namespace, name, func(r *releasev1.Release) { delete(r.Labels, labelUnverified) })
+}
+
+// rewrite changes the record of the newest revision.
+func (c *Client) rewrite(namespace, name string, change func(*releasev1.Release)) error {
 	cfg, err := c.configuration(namespace)
 	if err != nil {
 		return err
@@ -245,9 +272,9 @@ func (c *Client) SetStatus(namespace, name, status string) error {
 		return fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
 	}
 	rel := last.(*releasev1.Release)
-	rel.SetStatus(common.Status(status), "status set after an interruption")
+	change(rel)
 	if err := cfg.Releases.Update(rel); err != nil {
-		return fmt.Errorf("recovering release %s/%s: %w", namespace, name, err)
+		return fmt.Errorf("writing release %s/%s: %w", namespace, name, err)
 	}
 	return nil
 }
