@@ -26,6 +26,6 @@ func followImages(ctx context.Context, kubeconfig string, progress func(string))
 
 func uninstall(ctx context.Context, in cli.AgentUninstall) error {
 	return agentinstall.Uninstall(ctx, agentinstall.Options{
-		Kubeconfig: in.Kubeconfig, Context: in.Context, Wait: in.Timeout, Progress: in.Progress,
+		Kubeconfig: in.Kubeconfig, Context: in.Context, ClusterID: in.ClusterID, Wait: in.Timeout, Progress: in.Progress,
 	})
 }

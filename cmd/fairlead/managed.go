@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 
+	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/internal/cluster/agentinstall"
 	"fairlead.dev/fairlead/internal/controlplane/types"
 )
@@ -18,11 +20,15 @@ func (managed) Inspect(ctx context.Context, kubeconfig []byte) (types.ManagedFac
 
 // Install implements types.Installer.
 func (managed) Install(ctx context.Context, kubeconfig []byte, a types.ManagedAgent) error {
-	return agentinstall.Install(ctx, agentinstall.Options{
+	err := agentinstall.Install(ctx, agentinstall.Options{
 		KubeconfigData: kubeconfig, Endpoint: a.Endpoint, CA: a.CA, ClusterID: a.ClusterID, TenantID: a.TenantID, PrivateKeyPEM: a.PrivateKeyPEM,
 		Proxy:      &agentinstall.Proxy{HTTPS: a.HTTPSProxy, HTTP: a.HTTPProxy, SkipRange: a.ProxySkipRange, Cert: a.ProxyCert},
 		AgentImage: a.AgentImage, RouterImage: a.RouterImage, RuntimeImage: a.RuntimeImage, PullSecret: a.PullSecret, NoWait: true,
 	})
+	if taken, ok := errors.AsType[*agentinstall.TakenError](err); ok {
+		return arm.Errorf(409, "ClusterAlreadyConnected", "The Kubernetes cluster cannot be registered: %v.", taken)
+	}
+	return err
 }
 
 // Explain implements types.Installer.
@@ -31,6 +37,6 @@ func (managed) Explain(ctx context.Context, kubeconfig []byte) error {
 }
 
 // Uninstall implements types.Installer.
-func (managed) Uninstall(ctx context.Context, kubeconfig []byte) error {
-	return agentinstall.Uninstall(ctx, agentinstall.Options{KubeconfigData: kubeconfig, NoWait: true})
+func (managed) Uninstall(ctx context.Context, kubeconfig []byte, clusterID string) error {
+	return agentinstall.Uninstall(ctx, agentinstall.Options{KubeconfigData: kubeconfig, ClusterID: clusterID, NoWait: true})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 
+	"fairlead.dev/fairlead/internal/cluster/agentinstall"
+	"fairlead.dev/fairlead/internal/cluster/extension/helm"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile/managedcluster"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/types"
@@ -81,6 +84,16 @@ func TestManagedCluster(t *testing.T) {
 	expect("no rights", "Failed", "may not install the agent, which needs all rights")
 	if _, err := kube.CoreV1().Namespaces().Get(t.Context(), "azure-arc", metav1.GetOptions{}); err == nil {
 		t.Error("something was installed all the same")
+	}
+
+	theirs := agentinstall.Options{KubeconfigData: good, Endpoint: "https://theirs.test", ClusterID: "/subscriptions/s/theirs", TenantID: "t", PrivateKeyPEM: []byte("KEY\n"), NoWait: true}
+	if err := agentinstall.Install(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	put(func(*api.Cluster, *api.AuthInfo) {})
+	expect("somebody else's", "Failed", "already connected as /subscriptions/s/theirs to the control plane at https://theirs.test")
+	if err := helm.New(cluster.Config, slog.New(slog.DiscardHandler)).Uninstall(agentinstall.Namespace, agentinstall.Release); err != nil {
+		t.Fatal(err)
 	}
 
 	put(func(*api.Cluster, *api.AuthInfo) {})

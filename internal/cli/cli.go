@@ -43,8 +43,10 @@ type AgentInstall struct {
 // AgentUninstall is what removing the agent needs to know.
 type AgentUninstall struct {
 	Kubeconfig, Context string
-	Timeout             time.Duration
-	Progress            func(string)
+	// ClusterID is the connected cluster's resource id; the agent of another one stays.
+	ClusterID string
+	Timeout   time.Duration
+	Progress  func(string)
 }
 
 // Deps are the parts of the world that commands use. Zero fields get the real thing.

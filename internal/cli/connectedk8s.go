@@ -102,6 +102,7 @@ func (a *app) connectedk8sDelete() *cobra.Command {
 				a.warn("this build cannot remove the agent; run 'helm uninstall azure-arc --namespace azure-arc' on the cluster")
 				return nil
 			}
+			in.ClusterID = id.String()
 			in.Progress = func(step string) { a.note("%s", step) }
 			if err := a.deps.UninstallAgent(cmd.Context(), in); err != nil {
 				return hint(fmt.Errorf("removing the agent from the cluster: %w", err), "The resource is deleted; the agent's release stays until it is removed by Helm.")

@@ -122,6 +122,9 @@ func (a *app) inspect(ctx context.Context, f *connectFlags) (onboarding, error) 
 		return o, hint(fmt.Errorf("reading the cluster: %w", err), "Choose a reachable cluster with --kube-config and --kube-context.")
 	}
 	facts := o.facts
+	if err := o.session.refuseOther(ctx, o.id, facts.Agent); err != nil {
+		return o, err
+	}
 	a.note("Kubernetes %s, %d nodes, distribution %s, infrastructure %s.", facts.Version, facts.Nodes, facts.Distribution, facts.Infrastructure)
 	f.install.Distribution, f.install.Infrastructure = override(f.distribution, facts.Distribution), override(f.infrastructure, facts.Infrastructure)
 	return o, nil
@@ -144,9 +147,29 @@ func (s *session) refuseTaken(ctx context.Context, id arm.ID) error {
 		return err
 	case text(got, "properties", "connectivityStatus") == "Connected":
 		return hint(fmt.Errorf("the connected cluster %q already exists and is connected", id.Name()),
-			"Use another --name, or disconnect it with 'fairlead connectedk8s delete -n %s -g %s'.", id.Name(), id.ResourceGroup)
+			"Disconnect it with 'fairlead connectedk8s delete -n %s -g %s', or connect another cluster (--kube-context) under another --name.", id.Name(), id.ResourceGroup)
 	}
 	return nil
+}
+
+// refuseOther stops before a cluster that is another resource's is taken from it: its jobs and endpoints would be lost.
+func (s *session) refuseOther(ctx context.Context, id arm.ID, agent string) error {
+	if agent == "" || strings.EqualFold(agent, id.String()) {
+		return nil
+	}
+	taken := fmt.Errorf("the cluster of the kubeconfig is already connected as %s", agent)
+	other, err := arm.ParseID(agent)
+	noun, api := "connectedk8s", apiKubernetes
+	if strings.EqualFold(other.Type(), "Microsoft.ContainerService/managedClusters") {
+		noun, api = "aks", apiManaged
+	}
+	if err == nil {
+		_, err = s.get(ctx, agent, api)
+	}
+	if err != nil {
+		return hint(taken, "This control plane does not have it (%v). Disconnect it in its own; where that is gone for good, 'kubectl delete namespace azure-arc' gives the cluster free, and the next agent removes the extensions that it finds.", err)
+	}
+	return hint(taken, "Go on with that name, or disconnect it first with 'fairlead %s delete -n %s -g %s'. For another cluster use --kube-config and --kube-context.", noun, other.Name(), other.ResourceGroup)
 }
 
 // register puts the resource with a new key, installs the agent with its private half and waits for it.

@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -17,6 +17,8 @@ import (
 type ClusterFacts struct {
 	Version, Distribution, Infrastructure string
 	Nodes                                 int
+	// Agent is the resource id of the cluster whose agent is in it, "" without one.
+	Agent string
 }
 
 // nodeFacts are the parts of a node that tell where it runs.
@@ -58,9 +60,13 @@ func inspectCluster(ctx context.Context, kubeconfig, kubeContext string) (Cluste
 	if err := kubeGet(ctx, hc, host+"/api/v1/nodes?limit=500", &nodes); err != nil {
 		return ClusterFacts{}, err
 	}
+	agent, err := agentOf(ctx, hc, host)
+	if err != nil {
+		return ClusterFacts{}, err
+	}
 	openshift := kubeGet(ctx, hc, host+"/apis/security.openshift.io/v1", &struct{}{}) == nil
 	f := detect(v.GitVersion, openshift, nodes.Items)
-	f.Nodes = len(nodes.Items)
+	f.Nodes, f.Agent = len(nodes.Items), agent
 	return f, nil
 }
 
@@ -101,6 +107,29 @@ func detect(version string, openshift bool, nodes []nodeFacts) ClusterFacts {
 	return f
 }
 
+// agentOf reads what the agent that is there was told.
+func agentOf(ctx context.Context, hc *http.Client, host string) (string, error) {
+	var config struct {
+		Data struct {
+			ClusterID string `json:"clusterId"`
+		} `json:"data"`
+	}
+	err := kubeGet(ctx, hc, host+"/api/v1/namespaces/azure-arc/configmaps/azure-clusterconfig", &config)
+	if failed, ok := errors.AsType[*kubeError](err); ok && failed.code == http.StatusNotFound {
+		return "", nil
+	}
+	return config.Data.ClusterID, err
+}
+
+// kubeError is an answer of the API server that is none.
+type kubeError struct {
+	url, status string
+	code        int
+}
+
+// Error implements error.
+func (e *kubeError) Error() string { return e.url + ": " + e.status }
+
 func kubeGet(ctx context.Context, hc *http.Client, url string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -117,7 +146,7 @@ func kubeGet(ctx context.Context, hc *http.Client, url string, out any) error {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, res.Status)
+		return &kubeError{url: url, status: res.Status, code: res.StatusCode}
 	}
 	return json.Unmarshal(body, out)
 }

@@ -38,7 +38,7 @@ func run() {
 	deps := cli.SystemDeps()
 	deps.Version = "1.2.3"
 	deps.InspectCluster = func(context.Context, string, string) (cli.ClusterFacts, error) {
-		return cli.ClusterFacts{Version: "1.36.3", Distribution: "k3s", Infrastructure: "generic", Nodes: 2}, nil
+		return cli.ClusterFacts{Version: "1.36.3", Distribution: "k3s", Infrastructure: "generic", Nodes: 2, Agent: os.Getenv("AGENT_OF")}, nil
 	}
 	deps.InstallAgent = func(ctx context.Context, in cli.AgentInstall) error {
 		in.Progress("agent for " + in.ClusterName + " proxy " + in.HTTPSProxy)
@@ -194,8 +194,8 @@ func (p pretended) Install(_ context.Context, _ []byte, a types.ManagedAgent) er
 	return err
 }
 
-func (pretended) Explain(context.Context, []byte) error   { return nil }
-func (pretended) Uninstall(context.Context, []byte) error { return nil }
+func (pretended) Explain(context.Context, []byte) error           { return nil }
+func (pretended) Uninstall(context.Context, []byte, string) error { return nil }
 
 // startServer runs a control plane on a free port of the loopback interface.
 func startServer(dir string) (admin controlplane.Admin, stop func(), err error) {

@@ -70,7 +70,8 @@ type Proxy struct {
 	Cert []byte
 }
 
-// Install installs the agent, or upgrades the one that is there. The error of an agent that does not start says why.
+// Install installs the agent, or upgrades the one that is there. The error of an agent that does not start says why; that of a cluster
+// which is another resource's is a *TakenError.
 func Install(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	config, kube, err := connect(o)
@@ -83,6 +84,9 @@ func Install(ctx context.Context, o Options) error {
 	client := helm.New(config, o.Log)
 	last, err := client.Last(Namespace, Release)
 	if err != nil {
+		return err
+	}
+	if err := o.refuseOther(last); err != nil {
 		return err
 	}
 	given, err := clusterImages(ctx, kube)
@@ -154,15 +158,25 @@ func apply(ctx context.Context, client *helm.Client, last *helm.Release, r helm.
 }
 
 // Uninstall takes the agent out of the cluster, with its namespace. Extensions that it installed stay and go on working with
-// what they have; deleting them first, through the control plane, removes them. A cluster without an agent is no error.
+// what they have; deleting them first, through the control plane, removes them. A cluster without an agent is no error, nor is one with
+// the agent of another resource than ClusterID, which stays.
 func Uninstall(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	config, kube, err := connect(o)
 	if err != nil {
 		return err
 	}
+	client := helm.New(config, o.Log)
+	last, err := client.Last(Namespace, Release)
+	if err != nil {
+		return err
+	}
+	if err := o.refuseOther(last); err != nil && o.ClusterID != "" {
+		o.Progress("The agent stays: " + err.Error())
+		return nil
+	}
 	o.Progress("Removing the agent")
-	if err := helm.New(config, o.Log).Uninstall(Namespace, Release); err != nil {
+	if err := client.Uninstall(Namespace, Release); err != nil {
 		return fmt.Errorf("removing the agent: %w", err)
 	}
 	namespaces := kube.CoreV1().Namespaces()

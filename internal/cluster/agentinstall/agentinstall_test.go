@@ -2,6 +2,7 @@ package agentinstall
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -48,6 +49,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 	t.Run("images", func(t *testing.T) { testImages(t, kube, o) })
+	t.Run("another resource's", func(t *testing.T) { testOther(t, kube, o) })
 	t.Run("an agent that does not start", func(t *testing.T) {
 		waiting := o
 		waiting.NoWait, waiting.Wait = false, 2*time.Second
@@ -70,6 +72,31 @@ func TestInstallAndUninstall(t *testing.T) {
 	again.Wait = time.Second
 	if err := Install(t.Context(), again); err == nil || !strings.Contains(err.Error(), "waiting for namespace azure-arc to be gone") {
 		t.Errorf("installed into a namespace that is being deleted: %v", err)
+	}
+}
+
+// testOther would have the cluster as /b, which is /a's.
+func testOther(t *testing.T, kube kubernetes.Interface, o Options) {
+	other := o
+	other.ClusterID, other.Endpoint, other.PrivateKeyPEM = "/subscriptions/s/other", "https://other.example", []byte("OTHER\n")
+	err := Install(t.Context(), other)
+	taken, ok := errors.AsType[*TakenError](err)
+	if !ok || taken.ClusterID != "/subscriptions/s/c" || !strings.Contains(err.Error(), "already connected as /subscriptions/s/c to the control plane at https://fl.example") {
+		t.Errorf("error %v", err)
+	}
+	if err := Uninstall(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	config, err := kube.CoreV1().ConfigMaps(Namespace).Get(t.Context(), "azure-clusterconfig", metav1.GetOptions{})
+	if err != nil || config.Data["clusterId"] != "/subscriptions/s/c" {
+		t.Errorf("the agent that was there: %v, %v", config.Data, err)
+	}
+	same := o
+	same.ClusterID, same.Endpoint = strings.ToUpper(o.ClusterID), "https://new.example"
+	for _, o := range []Options{same, o} { // as after the control plane was set up anew, and back
+		if err := Install(t.Context(), o); err != nil {
+			t.Errorf("the same resource: %v", err)
+		}
 	}
 }
 

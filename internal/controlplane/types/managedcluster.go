@@ -225,8 +225,8 @@ type Installer interface {
 	Install(ctx context.Context, kubeconfig []byte, a ManagedAgent) error
 	// Explain says why the agent does not run; nil when it does.
 	Explain(ctx context.Context, kubeconfig []byte) error
-	// Uninstall takes the agent out; a cluster without one is no error.
-	Uninstall(ctx context.Context, kubeconfig []byte) error
+	// Uninstall takes the cluster's agent out; one without an agent, or with another resource's, is no error.
+	Uninstall(ctx context.Context, kubeconfig []byte, clusterID string) error
 }
 
 // ManagedFacts are what a cluster says of itself to whoever has its kubeconfig.

@@ -174,7 +174,7 @@ func (c *Controller) uninstall(ctx context.Context, rec store.Record) (reconcile
 	}
 	limited, cancel := context.WithTimeout(ctx, work)
 	defer cancel()
-	cause := c.d.Installer.Uninstall(limited, text)
+	cause := c.d.Installer.Uninstall(limited, text, rec.ID)
 	now := c.d.Clock()
 	if cause == nil {
 		return reconcile.Result{}, c.d.Store.Update(ctx, func(tx store.Tx) error {

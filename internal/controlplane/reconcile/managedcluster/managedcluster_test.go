@@ -99,8 +99,8 @@ func (f *faulty) Install(_ context.Context, kubeconfig []byte, a types.ManagedAg
 	return f.install
 }
 
-func (f *faulty) Explain(context.Context, []byte) error   { return f.explain }
-func (f *faulty) Uninstall(context.Context, []byte) error { return f.uninstall }
+func (f *faulty) Explain(context.Context, []byte) error           { return f.explain }
+func (f *faulty) Uninstall(context.Context, []byte, string) error { return f.uninstall }
 
 func setUp(t *testing.T, f *faulty) (*typestest.Env, *Controller) {
 	t.Helper()
