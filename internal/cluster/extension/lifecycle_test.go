@@ -67,7 +67,7 @@ func (h *harness) release(t *testing.T, namespace, name string) *helm.Release {
 func (h *harness) leftover(t *testing.T) {
 	t.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{
-		Name: "azureml-gateway", Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
+		Name: "azureml-gateway", Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/part-of": "azureml"},
 		Annotations: map[string]string{preflight.ReleaseAnnotation: "former", preflight.ReleaseNamespaceAnnotation: "old"},
 	}}
 	if _, err := h.kube.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {

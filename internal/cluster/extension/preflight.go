@@ -16,7 +16,7 @@ import (
 // preflight looks at the cluster before the chart is applied. It reports whether the operation has ended: with an error it is
 // tried again, without one it has failed and nothing was applied.
 func (j *job) preflight(ctx context.Context, op operation) (ended bool, err error) {
-	findings := j.m.look(ctx, j.subject(op))
+	findings := j.m.look(ctx, j.subject(op), j.footprint)
 	j.checks = statuses(findings)
 	j.request.Values = clone(j.request.Values)
 	var fatal, passing []string
@@ -54,14 +54,24 @@ func (j *job) subject(op operation) preflight.Subject {
 	if image, ok := j.request.Values["image"].(map[string]any); ok {
 		s.PullSecret, _ = image["pullSecret"].(string)
 	}
-	manifests, err := j.chart.Render(j.ext.ReleaseNamespace, j.ext.Name, j.request.Values)
+	return s
+}
+
+// footprint is what the chart makes with the values that findings give, over the request's.
+func (j *job) footprint(given []map[string]any) preflight.Footprint {
+	values := clone(j.request.Values)
+	for _, v := range given {
+		merge(values, v)
+	}
+	var out preflight.Footprint
+	manifests, err := j.chart.Render(j.ext.ReleaseNamespace, j.ext.Name, values)
 	if err == nil {
-		s.Footprint, err = preflight.FootprintOf(manifests)
+		out, err = preflight.FootprintOf(manifests)
 	}
 	if err != nil { // applying it will say the same, in its own place
 		j.m.cfg.Log.Warn("the chart's manifests cannot be looked at", "extension", j.ext.Name, "error", err)
 	}
-	return s
+	return out
 }
 
 func (m *Manager) subject(phase preflight.Phase, namespace, release string) preflight.Subject {
@@ -70,9 +80,17 @@ func (m *Manager) subject(phase preflight.Phase, namespace, release string) pref
 	}
 }
 
-// look gathers facts, asks the checks and keeps the report in the cluster.
-func (m *Manager) look(ctx context.Context, s preflight.Subject) []preflight.Finding {
+// look gathers facts, asks the checks and keeps the report in the cluster. footprint is nil where nothing is made.
+func (m *Manager) look(ctx context.Context, s preflight.Subject, footprint func(given []map[string]any) preflight.Footprint) []preflight.Finding {
 	facts := preflight.Gather(ctx, m.cfg.Kube, s)
+	if footprint != nil {
+		s.Footprint = footprint(nil)
+		var given []map[string]any
+		for _, f := range preflight.Findings(preflight.Run(s, facts)) {
+			given = append(given, f.Values)
+		}
+		s.Footprint = footprint(given) // without components of others that are left alone
+	}
 	var err error
 	if facts.Existing, err = preflight.Existing(ctx, m.cfg.Metadata, s.Footprint.Objects); err != nil {
 		facts.Unread = append(facts.Unread, preflight.Unread{What: "objects of the chart", Err: err})
@@ -115,5 +133,5 @@ func (j *job) findings() []link.Status {
 
 // lookBefore makes the checks of a phase that nothing keeps from happening, for the report alone.
 func (m *Manager) lookBefore(ctx context.Context, phase preflight.Phase, ref helm.Ref) {
-	m.look(context.WithoutCancel(ctx), m.subject(phase, ref.Namespace, ref.Name))
+	m.look(context.WithoutCancel(ctx), m.subject(phase, ref.Namespace, ref.Name), nil)
 }

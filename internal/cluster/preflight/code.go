@@ -44,7 +44,7 @@ var (
 	QuotaExceeded          = Code{44005, "QUOTA_EXCEEDED", "A ResourceQuota of the release namespace leaves too little."}
 	LimitRangeConflict     = Code{44006, "LIMIT_RANGE_CONFLICT", "A LimitRange of the release namespace forbids what a component asks for."}
 	PodSecurityConflict    = Code{44007, "POD_SECURITY_CONFLICT", "The release namespace enforces a Pod Security level that a component cannot keep."}
-	OwnedByAnotherRelease  = Code{44008, "OWNED_BY_ANOTHER_RELEASE", "Objects of the extension belong to another Helm release that is there (\"invalid ownership metadata\")."}
+	OwnedByAnotherRelease  = Code{44008, "OWNED_BY_ANOTHER_RELEASE", "Objects with names of the extension's belong to another Helm release that is there, or were made by something else (\"invalid ownership metadata\")."}
 	CustomResourceConflict = Code{44009, "CUSTOM_RESOURCE_CONFLICT", "A custom resource definition of another installation does not serve the version that is needed."}
 	JobSetNotFound         = Code{44010, "JOBSET_NOT_FOUND", "installJobSet is False, and the cluster has no JobSet controller."}
 	OpenShiftNotFound      = Code{44011, "OPENSHIFT_NOT_FOUND", "openshift is True, and the cluster is none."}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // What the extension needs of groups that others may serve too.
@@ -60,26 +63,77 @@ func checkKueue(s Subject, f Facts) []Finding {
 	if kueue == nil {
 		return nil
 	}
-	if strings.Contains(f.Kueue, "manageJobsWithoutQueueName: true") {
+	if suspendsAll(f.Kueue) {
 		return one(found(KueueManagesAll, fmt.Sprintf("exclude the namespaces of computes in managedJobsNamespaceSelector: kubectl edit configmap kueue-manager-config -n %s", kueue.Namespace),
 			"%s has manageJobsWithoutQueueName: it suspends jobs that name no queue", kueue))
 	}
 	return one(left(nil, "%s is Kueue", kueue))
 }
 
+// suspendsAll reports whether Kueue, configured so, suspends jobs of the extension that name no queue. They are JobSets.
+func suspendsAll(configuration string) bool {
+	var c struct {
+		ManageJobsWithoutQueueName bool `json:"manageJobsWithoutQueueName"`
+		Integrations               struct {
+			Frameworks []string `json:"frameworks"`
+		} `json:"integrations"`
+	}
+	if err := yaml.Unmarshal([]byte(configuration), &c); err != nil { // it would not start with it
+		return false
+	}
+	kinds := c.Integrations.Frameworks
+	return c.ManageJobsWithoutQueueName && (len(kinds) == 0 || slices.Contains(kinds, jobSetGroup+"/jobset") || slices.Contains(kinds, "pod"))
+}
+
+// checkPrometheus: an operator of others is used when it looks at the release namespace. One that does not is no hindrance to the
+// extension's own, which looks at nothing else.
 func checkPrometheus(s Subject, f Facts) []Finding {
-	operator := f.foreign(s, image("prometheus-operator"))
+	isOperator := image("prometheus-operator")
+	operator := f.foreign(s, func(w Workload) bool { return isOperator(w) && watches(w, s.Namespace) })
 	switch asked := s.on("installPromOp"); {
 	case operator != nil && asked:
 		finding := found(PrometheusConflict, "to say so for good: "+s.update("installPromOp=False"), "%s is a Prometheus operator; it is left alone, and none is installed beside it", operator)
 		finding.Values = map[string]any{"installPromOp": "False"}
 		return append(one(finding), unready(operator)...)
 	case operator == nil && !asked && !f.unread("workloads"):
-		return one(found(PrometheusConflict, s.update("installPromOp=True"), "installPromOp is False, and the cluster has no Prometheus operator to use"))
+		why := ""
+		if other := f.foreign(s, isOperator); other != nil {
+			why = fmt.Sprintf(": %s does not watch namespace %s, as its --namespaces, --deny-namespaces or --prometheus-instance-namespaces say", other, s.Namespace)
+		}
+		return one(found(PrometheusConflict, s.update("installPromOp=True"), "installPromOp is False, and the cluster has no Prometheus operator to use%s", why))
 	case operator != nil:
 		return append(one(left(nil, "%s is a Prometheus operator", operator)), unready(operator)...)
 	}
 	return nil
+}
+
+// watches reports whether a Prometheus operator looks for Prometheuses and for what they scrape in a namespace.
+func watches(operator Workload, namespace string) bool {
+	given := func(flag string) []string { return flagValues(operator.Args, flag) }
+	in := func(list []string) bool {
+		return len(list) == 0 || slices.Contains(list, namespace) || slices.Contains(list, corev1.NamespaceAll)
+	}
+	denied := slices.Contains(given("deny-namespaces"), namespace)
+	if instances := given("prometheus-instance-namespaces"); len(instances) > 0 && !in(instances) {
+		return false
+	}
+	return in(given("namespaces")) && !denied
+}
+
+// flagValues are the parts of a flag whose value is a list with commas.
+func flagValues(args []string, flag string) []string {
+	var out []string
+	for i, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if strings.TrimLeft(name, "-") != flag || !strings.HasPrefix(name, "-") {
+			continue
+		}
+		if !ok && i+1 < len(args) {
+			value = args[i+1]
+		}
+		out = append(out, strings.Split(value, ",")...)
+	}
+	return out
 }
 
 func checkFeatureDiscovery(s Subject, f Facts) []Finding {

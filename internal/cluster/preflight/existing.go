@@ -37,6 +37,7 @@ func Existing(ctx context.Context, client metadata.Interface, objects []Object) 
 			}
 		}
 		o.Alive = alive[release]
+		o.Ours = got.Labels["app.kubernetes.io/part-of"] == "azureml" && got.Labels["app.kubernetes.io/managed-by"] == "Helm"
 		out = append(out, o)
 	}
 	return out, nil

@@ -82,6 +82,8 @@ type Workload struct {
 	Release string
 	Labels  map[string]string
 	Images  []string
+	// Args are those of its containers, their commands before them.
+	Args []string
 	// Ready says that it has all the pods it wants.
 	Ready bool
 }
@@ -103,6 +105,8 @@ type Object struct {
 	// Release and ReleaseNamespace are those of the Helm release that has it, "" without one, and Alive says that it is there.
 	Release, ReleaseNamespace string
 	Alive                     bool
+	// Ours says that it has the labels of an object that some installation of this extension made.
+	Ours bool
 }
 
 // Footprint is what a chart runs.

@@ -76,9 +76,14 @@ func (b broken) claim() {
 	record := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.other.v1", Labels: map[string]string{"owner": "helm", "name": "other"}}}
 	must[*corev1.Secret](t)(b.kube.CoreV1().Secrets("others").Create(t.Context(), record, metav1.CreateOptions{}))
 	for name, release := range map[string]string{"azureml-gateway": "other", "azureml-relayserver": "gone"} {
-		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{ReleaseAnnotation: release, ReleaseNamespaceAnnotation: "others"}}}
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Annotations: map[string]string{ReleaseAnnotation: release, ReleaseNamespaceAnnotation: "others"},
+			Labels: map[string]string{"app.kubernetes.io/part-of": "azureml", "app.kubernetes.io/managed-by": "Helm"},
+		}}
 		must[*rbacv1.ClusterRole](t)(b.kube.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}))
 	}
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "gateway"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	must[*corev1.Service](t)(b.kube.CoreV1().Services("azureml").Create(t.Context(), service, metav1.CreateOptions{}))
 }
 
 // guard makes a webhook that nobody answers; it comes last, as nothing can be made after it.
@@ -171,6 +176,7 @@ func TestGather(t *testing.T) {
 		"limit range":     {code: LimitRangeConflict, level: Error, message: "Deployment gateway: its limit of 500m CPU is above the maximum, 100m", fix: "kubectl edit limitrange small"},
 		"pod security":    {code: PodSecurityConflict, level: Error, message: "Deployment gateway needs folder /var/log of its node", fix: "kubectl label namespace azureml"},
 		"another release": {code: OwnedByAnotherRelease, level: Error, message: "ClusterRole azureml-gateway exists and cannot be taken over: invalid ownership metadata", fix: "helm uninstall other -n others"},
+		"by hand":         {code: OwnedByAnotherRelease, level: Error, message: "Service azureml/gateway exists and was made by no installation of this extension", fix: "kubectl annotate service gateway -n azureml --overwrite"},
 		"leftovers":       {code: LeftoversAdopted, level: Information, message: "ClusterRole azureml-relayserver"},
 		"JobSet":          {code: ComponentFound, level: Information, message: "Deployment others/jobset is a JobSet controller"},
 		"JobSet unready":  {code: ComponentNotReady, level: Warning, message: "Deployment others/jobset is not ready", fix: "kubectl rollout restart -n others deployment/jobset"},

@@ -52,6 +52,7 @@ func (g *gatherer) workload(kind string, m metav1.ObjectMeta, pods corev1.PodTem
 	w := Workload{Kind: kind, Namespace: m.Namespace, Name: m.Name, Release: m.Annotations[ReleaseAnnotation], Labels: m.Labels, Ready: ready}
 	for _, c := range pods.Spec.Containers {
 		w.Images = append(w.Images, c.Image)
+		w.Args = slices.Concat(w.Args, c.Command, c.Args)
 	}
 	g.f.Workloads = append(g.f.Workloads, w)
 }

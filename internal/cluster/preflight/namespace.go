@@ -160,7 +160,8 @@ func checkPullSecret(s Subject, f Facts) []Finding {
 		"Secret %s/%s is not there", s.Namespace, s.PullSecret))
 }
 
-// checkOwnership tells what becomes of objects that are there already. A release that is there keeps what it has.
+// checkOwnership tells what becomes of objects that are there already. A release that is there keeps what it has, and so does whoever
+// made objects that only have a name in common with the extension's: an uninstall would delete them.
 func checkOwnership(s Subject, f Facts) []Finding {
 	var out []Finding
 	var orphans []string
@@ -172,6 +173,9 @@ func checkOwnership(s Subject, f Facts) []Finding {
 		case o.Alive:
 			out = append(out, found(OwnedByAnotherRelease, fmt.Sprintf("helm uninstall %s -n %s; to keep that release and hand over this object: %s", o.Release, o.ReleaseNamespace, adopt(s, o)),
 				"%s exists and cannot be taken over: invalid ownership metadata; annotation validation error: key \"meta.helm.sh/release-name\" must equal %q: current value is %q, a release in namespace %s", o, s.Release, o.Release, o.ReleaseNamespace))
+		case !o.Ours:
+			out = append(out, found(OwnedByAnotherRelease, fmt.Sprintf("kubectl delete %s, with whatever deploys it; to hand it over: %s", o.ref(), adopt(s, o)),
+				"%s exists and was made by no installation of this extension: invalid ownership metadata; label app.kubernetes.io/part-of must equal azureml, app.kubernetes.io/managed-by must equal Helm", o))
 		default:
 			orphans = append(orphans, o.String())
 		}
@@ -186,11 +190,16 @@ func checkOwnership(s Subject, f Facts) []Finding {
 
 // adopt is the command that gives an object to the subject's release.
 func adopt(s Subject, o Object) string {
-	at := ""
+	return fmt.Sprintf("kubectl annotate %s --overwrite meta.helm.sh/release-name=%s meta.helm.sh/release-namespace=%s", o.ref(), s.Release, s.Namespace)
+}
+
+// ref is the object as kubectl is told of it.
+func (o Object) ref() string {
+	ref := strings.ToLower(o.Kind) + " " + o.Name
 	if o.Namespace != "" {
-		at = " -n " + o.Namespace
+		ref += " -n " + o.Namespace
 	}
-	return fmt.Sprintf("kubectl annotate %s %s%s --overwrite meta.helm.sh/release-name=%s meta.helm.sh/release-namespace=%s", strings.ToLower(o.Kind), o.Name, at, s.Release, s.Namespace)
+	return ref
 }
 
 // String names the object.

@@ -218,8 +218,15 @@ var namespaceFaults = map[string]fault{
 		f.Existing = []Object{{Kind: "ClusterRole", Name: "azureml-gateway", Release: "other", ReleaseNamespace: "ml", Alive: true}}
 	}, OwnedByAnotherRelease, Error, `ClusterRole azureml-gateway exists and cannot be taken over: invalid ownership metadata; annotation validation error: key "meta.helm.sh/release-name" must equal "arcml": current value is "other"`,
 		"helm uninstall other -n ml; to keep that release and hand over this object: kubectl annotate clusterrole azureml-gateway --overwrite meta.helm.sh/release-name=arcml meta.helm.sh/release-namespace=azureml"},
+	"somebody else's": {func(_ *Subject, f *Facts) {
+		f.Existing = []Object{{Kind: "Service", Namespace: "azureml", Name: "gateway"}}
+	}, OwnedByAnotherRelease, Error, `Service azureml/gateway exists and was made by no installation of this extension: invalid ownership metadata`,
+		"kubectl delete service gateway -n azureml, with whatever deploys it; to hand it over: kubectl annotate service gateway -n azureml --overwrite meta.helm.sh/release-name=arcml meta.helm.sh/release-namespace=azureml"},
+	"somebody else's of a release that is gone": {func(_ *Subject, f *Facts) {
+		f.Existing = []Object{{Kind: "ClusterRole", Name: "azureml-gateway", Release: "gone", ReleaseNamespace: "ml"}}
+	}, OwnedByAnotherRelease, Error, `ClusterRole azureml-gateway exists and was made by no installation`, "kubectl annotate clusterrole azureml-gateway --overwrite"},
 	"leftovers": {func(_ *Subject, f *Facts) {
-		f.Existing = []Object{{Kind: "ClusterRole", Name: "azureml-gateway", Release: "gone", ReleaseNamespace: "ml"}, {Kind: "Service", Namespace: "azureml", Name: "x"}}
+		f.Existing = []Object{{Kind: "ClusterRole", Name: "azureml-gateway", Release: "gone", ReleaseNamespace: "ml", Ours: true}, {Kind: "Service", Namespace: "azureml", Name: "x", Ours: true}}
 	}, LeftoversAdopted, Information, "this one's from now on: ClusterRole azureml-gateway, Service azureml/x", ""},
 }
 
@@ -247,6 +254,12 @@ var componentFaults = map[string]fault{
 	"Prometheus operator found": {func(_ *Subject, f *Facts) {
 		f.Workloads = []Workload{workload("Deployment", "monitoring", "prom", "quay.io/prometheus-operator/prometheus-operator:v0.80.0", true)}
 	}, PrometheusConflict, Warning, "Deployment monitoring/prom is a Prometheus operator; it is left alone, and none is installed beside it", updates + "installPromOp=False"},
+	"Prometheus operator of other namespaces": {func(s *Subject, f *Facts) {
+		s.set("installPromOp=False")
+		w := workload("Deployment", "monitoring", "prom", "quay.io/prometheus-operator/prometheus-operator:v0.80.0", true)
+		w.Args = []string{"--namespaces=monitoring,web"}
+		f.Workloads = []Workload{w}
+	}, PrometheusConflict, Warning, "the cluster has no Prometheus operator to use: Deployment monitoring/prom does not watch namespace azureml", updates + "installPromOp=True"},
 	"Prometheus operator missing": {func(s *Subject, _ *Facts) { s.set("installPromOp=False") },
 		PrometheusConflict, Warning, "the cluster has no Prometheus operator to use", updates + "installPromOp=True"},
 	"device plugin found": {func(_ *Subject, f *Facts) {
@@ -514,6 +527,56 @@ func TestDevicePluginOfTheSameName(t *testing.T) {
 		f.Existing = []Object{{Kind: "DaemonSet", Namespace: "azureml", Name: devicePlugin, Release: release, ReleaseNamespace: "azureml", Alive: release != ""}}
 		if got := checkOwnership(s, f); len(got) > 0 {
 			t.Errorf("of release %q: found %v", release, got)
+		}
+	}
+}
+
+func TestWatches(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want bool
+	}{
+		"all":                       {[]string{"--log-level=debug"}, true},
+		"all, said so":              {[]string{"--namespaces="}, true},
+		"it among others":           {[]string{"--namespaces=monitoring,azureml"}, true},
+		"others":                    {[]string{"--namespaces=monitoring"}, false},
+		"others, in two words":      {[]string{"operator", "-namespaces", "monitoring"}, false},
+		"all but it":                {[]string{"--deny-namespaces=kube-system,azureml"}, false},
+		"all but others":            {[]string{"--deny-namespaces=kube-system"}, true},
+		"its own Prometheuses":      {[]string{"--prometheus-instance-namespaces=monitoring"}, false},
+		"Prometheuses there too":    {[]string{"--prometheus-instance-namespaces=monitoring,azureml"}, true},
+		"somebody else's flag":      {[]string{"--alertmanager-instance-namespaces=monitoring"}, true},
+		"a flag without its value":  {[]string{"--namespaces"}, true},
+		"Prometheuses, no monitors": {[]string{"--prometheus-instance-namespaces=azureml", "--namespaces=web"}, false},
+	} {
+		w := workload("Deployment", "monitoring", "prom", "prometheus-operator", true)
+		w.Args = c.args
+		if got := watches(w, "azureml"); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	s, f := subject(), healthy()
+	w := workload("Deployment", "monitoring", "prom", "quay.io/prometheus-operator/prometheus-operator:v0.80.0", true)
+	w.Args = []string{"--namespaces=monitoring"}
+	f.Workloads = []Workload{w}
+	if got := checkPrometheus(s, f); len(got) > 0 {
+		t.Errorf("beside an operator that looks elsewhere: %v", got)
+	}
+}
+
+func TestSuspendsAll(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                                     false,
+		"manageJobsWithoutQueueName: true":     true,
+		"manageJobsWithoutQueueName:   true\n": true,
+		"#manageJobsWithoutQueueName: true\nmanageJobsWithoutQueueName: false":                                              false,
+		"{manageJobsWithoutQueueName: true}":                                                                                true,
+		"manageJobsWithoutQueueName: true\nintegrations:\n  frameworks: [batch/job]":                                        false,
+		"manageJobsWithoutQueueName: true\nintegrations:\n  frameworks:\n  - \"batch/job\"\n  - \"jobset.x-k8s.io/jobset\"": true,
+		"manageJobsWithoutQueueName: [":                                                                                     false,
+	} {
+		if got := suspendsAll(text); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
 }
