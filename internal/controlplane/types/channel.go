@@ -225,10 +225,8 @@ func refuseHeld(ctx context.Context, r store.Reader, id arm.ID, verb string) err
 		id.Type(), id.Name(), ext.Name(), cluster.Name(), strings.Join(users, ", "), verb)
 }
 
+// removeChannelPart refuses in a forced removal too: only the extension's own lets the channel go while it is in use.
 func removeChannelPart(ctx context.Context, r *resource.Removal) (bool, error) {
-	if r.Force {
-		return false, nil
-	}
 	return false, refuseHeld(ctx, r.Tx, r.ID, "deleted")
 }
 

@@ -98,6 +98,7 @@ func TestChannelProtected(t *testing.T) {
 	const why = "belongs to extension arcml of cluster edge, which is used by compute k8s of workspace lab; it cannot be "
 	for _, id := range channelParts {
 		refused(t, e.TryDelete(id, false), "", why+"deleted")
+		refused(t, e.TryDelete(id, true), "", why+"deleted")
 	}
 	refused(t, e.TryPatch(relayNS, `{"tags":{"a":"b"}}`), "", why+"changed")
 	refused(t, e.TryPut(jobTopic, `{"properties":{"maxSizeInMegabytes":1024}}`), "", why+"changed")
