@@ -39,9 +39,15 @@ type running struct {
 
 func start(t *testing.T, dir string) *running {
 	t.Helper()
+	return startWith(t, Config{DataDir: dir})
+}
+
+func startWith(t *testing.T, cfg Config) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	bound, done := make(chan string, 1), make(chan error, 1)
-	cfg := Config{DataDir: dir, Listen: []string{"127.0.0.1:0"}, PublicURL: publicURL, LogLevel: "error", listening: func(a []net.Addr) { bound <- a[0].String() }}
+	cfg.Listen, cfg.PublicURL, cfg.LogLevel = []string{"127.0.0.1:0"}, publicURL, "error"
+	cfg.listening = func(a []net.Addr) { bound <- a[0].String() }
 	go func() { done <- Run(ctx, cfg) }()
 	var addr string
 	select {
@@ -49,7 +55,7 @@ func start(t *testing.T, dir string) *running {
 	case err := <-done:
 		t.Fatalf("Run: %v", err)
 	}
-	r := dial(t, dir, addr)
+	r := dial(t, cfg.DataDir, addr)
 	stopped, end := false, r.stop
 	r.stop = func() {
 		if stopped {

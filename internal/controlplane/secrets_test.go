@@ -18,11 +18,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/link"
+	"fairlead.dev/fairlead/internal/testing/pgtest"
 )
 
 // desiredUntil reads a cluster's whole desired map and on until it has a key of that prefix, and returns all values read.
@@ -149,6 +151,64 @@ func TestSecretsAtRest(t *testing.T) {
 	if diff := cmp.Diff(values, r.desiredUntil(agent, link.PrefixJob)); diff != "" {
 		t.Errorf("after the rotation: %s", diff)
 	}
+}
+
+// TestSecretsAtRest_PostgreSQL looks into every row of every table.
+func TestSecretsAtRest_PostgreSQL(t *testing.T) {
+	dsn := pgtest.Start(t).NewDatabase(t)
+	r := startWith(t, Config{DataDir: filepath.Join(t.TempDir(), "data"), Store: dsn})
+	const setting = "correct-horse-battery-staple"
+	_, _, told := r.lab(r.adminToken(), setting)
+	if told.ProtectedSettings["servicebus.connectionString"] != setting {
+		t.Errorf("the cluster was told %+v", told)
+	}
+	db, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	rows, err := db.Query(t.Context(), "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, table := range tables {
+		data := dump(t, db, table)
+		found = found || bytes.Contains(data, []byte("/computes/k8s"))
+		for _, text := range []string{setting, base64.StdEncoding.EncodeToString([]byte(setting))} {
+			if bytes.Contains(data, []byte(text)) {
+				t.Errorf("table %s holds the setting in clear", table)
+			}
+		}
+	}
+	if !found {
+		t.Errorf("no resource is in tables %v", tables)
+	}
+}
+
+// dump is all that a table holds.
+func dump(t *testing.T, db *pgx.Conn, table string) []byte {
+	t.Helper()
+	rows, err := db.Query(t.Context(), "SELECT * FROM "+table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var out bytes.Buffer
+	for rows.Next() {
+		for _, value := range rows.RawValues() { // texts, JSON and bytes as they are
+			out.Write(value)
+			out.WriteByte('\n')
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // noneIn looks into the database and what lies beside it (the log of writes), for texts as they are and in base64.

@@ -37,7 +37,7 @@ func BenchmarkReplicaKilled(b *testing.B) {
 func killReplica(tb testing.TB, program string, agents, rate, writes int) []time.Duration {
 	front := startBalancer(tb)
 	conf := serverproc.Config{Program: program, Dir: tb.TempDir(), PublicURL: "https://" + front.addr, Conns: load.Senders,
-		Args: []string{"--store", postgresURL(tb, pgtest.Start(tb, "max_connections=200").NewDatabase(tb)), "--log-level", "warn"}}
+		Args: []string{"--store", pgtest.Start(tb, "max_connections=200").NewDatabase(tb), "--log-level", "warn"}}
 	start := func() *server {
 		s := serverproc.Start(tb, conf)
 		front.add(s.Addr)

@@ -3,12 +3,10 @@ package bench
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"k8s.io/client-go/rest"
 
 	"fairlead.dev/fairlead/internal/testing/kubetest"
@@ -24,7 +22,7 @@ var command = strings.Repeat("python train.py --epochs 3; ", 10)
 // Kubernetes do at a submit: they make an object in the API server; here a Job, by the same generator, with etcd's files synced.
 func BenchmarkSubmit(b *testing.B) {
 	b.Run("SQLite", func(b *testing.B) { benchSubmit(b, startServer(b, "sqlite")) })
-	b.Run("PostgreSQL", func(b *testing.B) { benchSubmit(b, startServer(b, postgresURL(b, pgtest.Start(b).NewDatabase(b)))) })
+	b.Run("PostgreSQL", func(b *testing.B) { benchSubmit(b, startServer(b, pgtest.Start(b).NewDatabase(b))) })
 	b.Run("Kubernetes", benchKubernetes)
 }
 
@@ -66,15 +64,4 @@ func bothLoads(b *testing.B, processes []int, submit func(b *testing.B, n int64)
 	}
 	run("closed loop", 0)
 	run("500 a second", 500)
-}
-
-// postgresURL is a database of a PostgreSQL server as fairlead server takes it. The server has its own defaults: every commit is synced.
-func postgresURL(b testing.TB, dsn string) string {
-	b.Helper()
-	cfg, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	q := url.Values{"host": {cfg.ConnConfig.Host}, "port": {fmt.Sprint(cfg.ConnConfig.Port)}, "user": {cfg.ConnConfig.User}}
-	return "postgres:///" + cfg.ConnConfig.Database + "?" + q.Encode()
 }

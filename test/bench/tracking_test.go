@@ -49,7 +49,7 @@ func trackers(b *testing.B, each func(b *testing.B, t *tracker)) {
 
 func fairleadTracker(b *testing.B, postgres *pgtest.Server) *tracker {
 	dsn := postgres.NewDatabase(b)
-	s := startServer(b, postgresURL(b, dsn))
+	s := startServer(b, dsn)
 	ws := s.group + "/providers/Microsoft.MachineLearningServices/workspaces/lab"
 	if _, err := s.Do(b.Context(), http.MethodPut, s.group+serverproc.APIVersion, `{"location":"local"}`); err != nil {
 		b.Fatal(err)

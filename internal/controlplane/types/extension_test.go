@@ -1,12 +1,14 @@
 package types_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -14,13 +16,20 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/typestest"
 	"fairlead.dev/fairlead/internal/link"
+	"fairlead.dev/fairlead/internal/testing/certtest"
 )
 
 func TestExtensionRefused(t *testing.T) {
 	e := typestest.New(t)
 	e.Base()
 	e.Put(typestest.Cluster, typestest.ClusterBody())
-	const settings = "properties.configurationSettings"
+	const settings, protected = "properties.configurationSettings", "properties.configurationProtectedSettings"
+	cert, key := pair64(t, e.Now().Add(time.Hour))
+	_, other := pair64(t, e.Now().Add(time.Hour))
+	expired, expiredKey := pair64(t, e.Now().Add(-time.Minute))
+	served := func(cert, key string) string {
+		return `"configurationSettings":{"enableInference":"true"},"configurationProtectedSettings":{"scoringFe.sslCert":"` + cert + `","scoringFe.sslKey":"` + key + `"}`
+	}
 	for name, c := range map[string]struct{ props, target, text string }{
 		"type":              {`"extensionType":"microsoft.flux"`, "properties.extensionType", "must be one of: Microsoft.AzureML.Kubernetes"},
 		"scope":             {`"scope":{"namespace":{"targetNamespace":"x"}}`, "properties.scope", "only at 'cluster' scope"},
@@ -32,6 +41,10 @@ func TestExtensionRefused(t *testing.T) {
 		"duplicate":         {`"configurationSettings":{"enableTraining":"true","location":"1"},"configurationProtectedSettings":{"location":"2"}`, settings + ".location", "Duplicate keys found."},
 		"service type":      {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"x"}`, settings + ".inferenceRouterServiceType", "please specify inferenceRouterServiceType"},
 		"node port and ILB": {`"configurationSettings":{"enableTraining":"true","inferenceRouterServiceType":"NodePort","internalLoadBalancerProvider":"azure"}`, settings + ".internalLoadBalancerProvider", "no need to specify"},
+		"expired":           {served(expired, expiredKey), protected + ".scoringFe.sslCert", "expired at"},
+		"another's key":     {served(cert, other), protected + ".scoringFe.sslKey", "does not fit the certificate"},
+		"no key":            {served(cert, ""), protected + ".scoringFe.sslKey", "is missing beside scoringFe.sslCert"},
+		"no certificate":    {served("bm90aGluZw==", key), protected + ".scoringFe.sslCert", "PEM"},
 		"both endpoints":    {`"configurationSettings":{"enableTraining":"true","privateEndpointNodeport":"true","privateEndpointILB":"true"}`, settings + ".privateEndpointILB", "Specify either"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,6 +57,16 @@ func TestExtensionRefused(t *testing.T) {
 	}
 	e.Put(typestest.Extension, typestest.ExtensionBody)
 	refused(t, e.TryPut(typestest.Extension+"2", typestest.ExtensionBody), "", "already has extension arcml")
+}
+
+// pair64 is a certificate and its key as clients send them.
+func pair64(t *testing.T, until time.Time) (cert, key string) {
+	t.Helper()
+	c, k, err := certtest.Pair(until.Add(-48*time.Hour), until, "ml.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(c), base64.StdEncoding.EncodeToString(k)
 }
 
 // TestExtensionBodies: what other clients send is taken unmodified.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -53,7 +54,7 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// NewDatabase makes an empty database and returns its DSN.
+// NewDatabase makes an empty database and returns its DSN, a URL as fairlead server takes it.
 func (s *Server) NewDatabase(t testing.TB) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -71,7 +72,7 @@ func (s *Server) NewDatabase(t testing.TB) string {
 }
 
 func (s *Server) dsn(db string) string {
-	return fmt.Sprintf("host=%s port=5432 user=postgres dbname=%s", s.dir, db)
+	return "postgres:///" + db + "?" + url.Values{"host": {s.dir}, "port": {"5432"}, "user": {"postgres"}}.Encode()
 }
 
 // run starts the server, waits until it answers, and stops it in the test's clean-up.
