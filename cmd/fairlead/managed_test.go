@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"log/slog"
 	"os"
 	"strings"
@@ -101,11 +103,6 @@ func TestManagedCluster(t *testing.T) {
 	if err != nil || config.Data["clusterId"] != typestest.Managed || config.Data["endpoint"] != "https://fl.test" {
 		t.Fatalf("the agent's configuration: %v, %v", config, err)
 	}
-	e.Advance(time.Second)
-	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{KubernetesVersion: "v1.36.3", TotalNodeCount: 1})
-	e.Step(c, typestest.Managed)
-	expect("heard of", "Succeeded", "null")
-
 	secret := func() string {
 		s, err := kube.CoreV1().Secrets("azure-arc").Get(t.Context(), "azure-arc-connect-privatekey", metav1.GetOptions{})
 		if err != nil {
@@ -113,6 +110,16 @@ func TestManagedCluster(t *testing.T) {
 		}
 		return string(s.Data["privateKey"])
 	}
+	block, _ := pem.Decode([]byte(secret()))
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Advance(time.Second)
+	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{AgentKey: link.KeyID(&key.PublicKey), KubernetesVersion: "v1.36.3", TotalNodeCount: 1})
+	e.Step(c, typestest.Managed)
+	expect("heard of", "Succeeded", "null")
+
 	before := secret()
 	put(func(*api.Cluster, *api.AuthInfo) {}) // new credentials: the agent is upgraded
 	if secret() == before {
