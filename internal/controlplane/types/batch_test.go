@@ -110,6 +110,15 @@ func TestInvokeBatch(t *testing.T) {
 			t.Errorf("%s is %v, want %s", path, got, want)
 		}
 	}
+	// As the reference's documentation spells it, under a name that no job's input may have.
+	documented := `{"properties":{"Name":"documented","InputData":{"heart-data":{"JobInputType":"UriFolder","Uri":"azureml:` + typestest.Workspace + `/datastores/workspaceblobstore/paths/in"}},
+ "OutputData":{"score":{"JobOutputType":"UriFolder","Uri":"azureml:` + typestest.Workspace + `/datastores/workspaceblobstore/paths/there"}}}}`
+	if _, err := e.Call(batchEndpoint, "jobs", documented); err != nil {
+		t.Fatal(err)
+	}
+	if got, st := batchOf(t, e, "documented"); got.Data != "data" || !strings.HasSuffix(st.Spec.Inputs["data"].URL, "/in") || !strings.HasSuffix(st.Spec.Outputs["score"].URL, "/there") {
+		t.Errorf("%+v %+v", got, st.Spec)
+	}
 	// As older clients say it.
 	if _, err := e.Call(batchEndpoint, "jobs", `{"properties":{"name":"old","dataset":"azureml:images:1","outputData":{"output_name":{"jobOutputType":"UriFile","uri":"azureml://datastores/workspaceblobstore/paths/out/p.csv"}}}}`); err != nil {
 		t.Fatal(err)
@@ -130,7 +139,8 @@ func TestBatchRefused(t *testing.T) {
 		"pipeline":          {batchBlue, `{"deploymentConfiguration":{}}`, "properties.deploymentConfiguration", "pipelines"},
 		"no compute":        {batchBlue, `{"compute":""}`, "properties.compute", "missing"},
 		"other compute":     {batchBlue, `{"compute":"x"}`, "properties.compute", `"x"`},
-		"no environment":    {batchBlue, `{"environmentId":"azureml:no:1"}`, "properties.environmentId", "no:1"},
+		"other environment": {batchBlue, `{"environmentId":"azureml:no:1"}`, "properties.environmentId", "no:1"},
+		"no environment":    {batchBlue, `{"environmentId":null}`, "properties.environmentId", "mlflow for an mlflow_model"},
 		"no script":         {batchBlue, `{"codeConfiguration":null}`, "properties.codeConfiguration", "init() and run(mini_batch)"},
 		"nothing":           {batchBlue, `{"codeConfiguration":null,"model":null}`, "properties.model", "both missing"},
 		"model by path":     {batchBlue, `{"model":{"referenceType":"DataPath","path":"x"}}`, "properties.model.referenceType", "DataPath"},
@@ -143,9 +153,13 @@ func TestBatchRefused(t *testing.T) {
 		"level":             {batchBlue, `{"loggingLevel":"loud"}`, "properties.loggingLevel", "Info, Warning, Debug"},
 		"file":              {batchBlue, `{"outputFileName":"a/b.csv"}`, "properties.outputFileName", "without a folder"},
 		"instances":         {batchBlue, `{"resources":{"instanceCount":0}}`, "properties.resources.instanceCount", "1 to 100"},
-		"no input":          {"jobs", `{"inputData":{}}`, "properties.inputData", "has 0 inputs"},
-		"two inputs":        {"jobs", `{"inputData":{"a":{"uri":"azureml:x:1"},"b":{"uri":"azureml:x:1"}}}`, "properties.inputData", "has 2 inputs"},
-		"literal":           {"jobs", `{"inputData":{"a":{"jobInputType":"Literal","uri":"x"}}}`, "properties.inputData.a.jobInputType", "UriFolder, UriFile"},
+		"no input":          {"jobs", `{"inputData":{}}`, "properties.inputData", "has 0 inputs (none); a deployment of a model always requires 1 data input"},
+		"two inputs":        {"jobs", `{"inputData":{"a":{"uri":"azureml:x:1"},"b":{"uri":"azureml:x:1"}}}`, "properties.inputData", "has 2 inputs (a, b); a deployment of a model always requires 1 data input"},
+		"literal":           {"jobs", `{"inputData":{"a":{"jobInputType":"Literal","uri":"x"}}}`, "properties.inputData.a.jobInputType", "takes no literal inputs"},
+		"model as input":    {"jobs", `{"inputData":{"a":{"jobInputType":"CustomModel","uri":"x"}}}`, "properties.inputData.a.jobInputType", "UriFolder, UriFile"},
+		"no address":        {"jobs", `{"inputData":{"a":null}}`, "properties.inputData.a.uri", "missing"},
+		"no such data":      {"jobs", `{"inputData":{"a":{"uri":"azureml:nothing:1"}}}`, "properties.inputData.a.uri", "nothing"},
+		"table by its type": {"jobs", `{"inputData":{"a":{"jobInputType":"MLTable","uri":"azureml://datastores/workspaceblobstore/paths/t"}}}`, "properties.inputData.a.uri", "the files that its MLTable file names"},
 		"table":             {"jobs", `{"inputData":{"a":{"jobInputType":"UriFolder","uri":"azureml:table:1"}}}`, "properties.inputData.a.uri", "mltable"},
 		"two outputs":       {"jobs", `{"outputData":{"a":{},"b":{}}}`, "properties.outputData", "2 outputs"},
 		"name":              {"jobs", `{"name":"a b"}`, "properties.name", `"a b"`},

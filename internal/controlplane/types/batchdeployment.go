@@ -164,6 +164,9 @@ func (d Deps) resolveBatchDeployment(ctx context.Context, r store.Reader, ws arm
 		return err
 	}
 	b.Compute = rec.ID
+	if b.EnvironmentID == "" {
+		return arm.Invalid("properties.environmentId", "properties.environmentId is missing; give an environment whose image has python3 and what the script or the model needs (mlflow for an mlflow_model). No image is built for a model in this release.")
+	}
 	if rec, err = d.findAsset(ctx, r, ws, "properties.environmentId", b.EnvironmentID, "environments"); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/runstate"
+	"fairlead.dev/fairlead/internal/controlplane/types/uri"
 )
 
 const (
@@ -188,7 +189,7 @@ func batchOutputOf(j *machinelearning.CommandJob, batch *commonruntime.Batch, v 
 		out.URI = "azureml://datastores/" + strings.TrimPrefix(name, "azureml:") + "/paths/" + strings.Trim(o.Path, "/")
 	}
 	if len(v.OutputData) > 1 {
-		return arm.Invalid("properties.outputData", "properties.outputData has %d outputs, %s; a deployment of a model has one.", len(v.OutputData), oneOf(keys(v.OutputData)))
+		return arm.Invalid("properties.outputData", "properties.outputData has %d outputs, %s; a deployment of a model has 1 data output.", len(v.OutputData), oneOf(keys(v.OutputData)))
 	}
 	for name, o := range v.OutputData {
 		if o == nil {
@@ -234,30 +235,50 @@ func (d Deps) completeBatchJob(ctx context.Context, r store.Reader, ws arm.ID, b
 	return nil
 }
 
-// batchInput is the one input of an invocation.
+// batchInput is the one input of an invocation. Its name says nothing: one that a job's input cannot have is left.
 func (d Deps) batchInput(ctx context.Context, r store.Reader, ws arm.ID, v machinelearning.BatchInvocation) (string, *machinelearning.JobInput, error) {
 	const at = "properties.inputData"
 	if len(v.InputData) == 0 && v.Dataset != "" {
 		v.InputData = map[string]*machinelearning.JobInput{"dataset": {URI: v.Dataset}}
 	}
-	if len(v.InputData) != 1 {
-		return "", nil, arm.Invalid(at, "%s has %d inputs; a deployment of a model takes one: the folder or file to score, such as {\"data\":{\"jobInputType\":\"UriFolder\",\"uri\":\"azureml:<data>:<version>\"}}.", at, len(v.InputData))
+	names := keys(v.InputData)
+	if len(names) != 1 {
+		return "", nil, arm.Invalid(at, "%s has %d inputs (%s); a deployment of a model always requires 1 data input: the folder or file to score, such as {\"data\":{\"jobInputType\":\"UriFolder\",\"uri\":\"azureml:<data>:<version>\"}}. What a script needs beside it, put into environment_variables of the deployment or into its code.",
+			at, len(names), oneOf(names))
 	}
-	name := keys(v.InputData)[0]
-	in := v.InputData[name]
-	if in == nil || in.URI == "" {
-		return "", nil, arm.Invalid(at+"."+name+".uri", "%s.%s.uri is missing; give the address of a folder or file, or a data asset.", at, name)
+	name := names[0]
+	in, err := d.checkBatchInput(ctx, r, ws, at+"."+name, v.InputData[name])
+	if !ioName.MatchString(name) || name == batchOutput {
+		name = "data"
 	}
-	typ := map[string]string{"urifolder": "uri_folder", "urifile": "uri_file"}[strings.ToLower(strings.ReplaceAll(in.JobInputType, "_", ""))]
-	if typ == "" && in.JobInputType != "" {
-		return "", nil, arm.Invalid(at+"."+name+".jobInputType", "%s.%s.jobInputType is %q; it must be one of: UriFolder, UriFile.", at, name, in.JobInputType)
+	return name, in, err
+}
+
+// checkBatchInput is the folder or file that an invocation names.
+func (d Deps) checkBatchInput(ctx context.Context, r store.Reader, ws arm.ID, at string, in *machinelearning.JobInput) (*machinelearning.JobInput, error) {
+	if in == nil {
+		in = &machinelearning.JobInput{}
 	}
-	uri := strings.TrimSuffix(in.URI, "/")
-	if rec, err := d.findAsset(ctx, r, ws, at+"."+name+".uri", uri, "data"); err == nil { // an asset says itself what it is
-		uri, typ = rec.ID, field(rec, "dataType")
+	kind := strings.ToLower(strings.ReplaceAll(in.JobInputType, "_", ""))
+	typ, known := map[string]string{"": "", "urifolder": "uri_folder", "urifile": "uri_file", "mltable": "mltable"}[kind]
+	switch {
+	case kind == "literal":
+		return nil, arm.Invalid(at+".jobInputType", "%s.jobInputType is %q; a deployment of a model takes no literal inputs, only 1 data input (UriFolder, UriFile). Put values that the script needs into environment_variables of the deployment.", at, in.JobInputType)
+	case !known:
+		return nil, arm.Invalid(at+".jobInputType", "%s.jobInputType is %q; it must be one of: UriFolder, UriFile.", at, in.JobInputType)
+	case in.URI == "":
+		return nil, arm.Invalid(at+".uri", "%s.uri is missing; give the address of a folder or file, or a data asset.", at)
+	}
+	address := strings.TrimSuffix(in.URI, "/")
+	if ref, err := uri.Parse(address); err == nil && ref.Kind == uri.Asset { // an asset says itself what it is
+		rec, err := d.findAsset(ctx, r, ws, at+".uri", address, "data")
+		if err != nil {
+			return nil, err
+		}
+		address, typ = rec.ID, field(rec, "dataType")
 	}
 	if typ == "mltable" {
-		return "", nil, arm.Invalid(at+"."+name+".uri", "%s.%s.uri is %q, an mltable, which is not scored in this release; give a folder or a file.", at, name, in.URI)
+		return nil, arm.Invalid(at+".uri", "%s.uri is %q, an mltable; batch endpoints score files, not tables. Give as UriFolder the folder with the files that its MLTable file names.", at, in.URI)
 	}
-	return name, &machinelearning.JobInput{JobInputType: cmp.Or(typ, "uri_folder"), URI: uri, Mode: "ReadOnlyMount"}, nil
+	return &machinelearning.JobInput{JobInputType: cmp.Or(typ, "uri_folder"), URI: address, Mode: "ReadOnlyMount"}, nil
 }

@@ -195,8 +195,13 @@ func parseLocation(full, s string) (Ref, error) {
 	return asset(full, Ref{WorkspaceID: strings.ToLower(p[2]), Type: p[3], Name: p[4], Version: p[6]})
 }
 
+// parseResourceID reads the id of an asset's version, and that of a datastore with /paths/<path> behind it.
 func parseResourceID(s string) (Ref, error) {
-	id, err := arm.ParseID(s)
+	workspace, store := s, ""
+	if i := strings.Index(strings.ToLower(s), "/datastores/"); i > 0 {
+		workspace, store = s[:i], s[i+len("/datastores/"):]
+	}
+	id, err := arm.ParseID(workspace)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -210,6 +215,9 @@ func parseResourceID(s string) (Ref, error) {
 	}
 	ws := arm.ID{Subscription: id.Subscription, ResourceGroup: id.ResourceGroup,
 		Segments: []arm.Segment{{Namespace: seg.Namespace, Types: seg.Types[:1], Names: seg.Names[:1]}}}
+	if store != "" && len(seg.Types) == 1 {
+		return parseDatastore(s, Ref{Workspace: ws.Key()}, store)
+	}
 	if len(seg.Types) != 3 || !strings.EqualFold(seg.Types[2], "versions") {
 		return Ref{}, fmt.Errorf("%q names no version; want …/<type>/<name>/versions/<version>", s)
 	}

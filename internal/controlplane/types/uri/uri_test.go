@@ -21,9 +21,11 @@ func TestParse(t *testing.T) {
 		"azureml://locations/x/workspaces/AB-1/data/iris/versions/3": {Kind: Asset, WorkspaceID: "ab-1", Type: "data", Name: "iris", Version: "3"},
 		"azureml:iris:3":      {Kind: Asset, Name: "iris", Version: "3"},
 		"azureml:iris@latest": {Kind: Asset, Name: "iris", Label: "latest"},
-		"azureml:" + wsKey + "/environments/e/versions/1":                                                               {Kind: Asset, Workspace: wsKey, Type: "environments", Name: "e", Version: "1"},
-		"/subscriptions/S/resourceGroups/G/providers/Microsoft.MachineLearningServices/workspaces/W/codes/c/versions/1": {Kind: Asset, Workspace: wsKey, Type: "codes", Name: "c", Version: "1"},
-		"https://example.org/data/a.csv?x=1":                                                                            {Kind: HTTPS, URL: "https://example.org/data/a.csv?x=1"},
+		"azureml:" + wsKey + "/environments/e/versions/1": {Kind: Asset, Workspace: wsKey, Type: "environments", Name: "e", Version: "1"},
+		"azureml:/subscriptions/S/resourceGroups/G/providers/Microsoft.MachineLearningServices/workspaces/W/datastores/d/paths/x/y/": {Kind: Datastore, Workspace: wsKey, Name: "d", Path: "x/y"},
+		"/subscriptions/S/resourceGroups/G/providers/Microsoft.MachineLearningServices/workspaces/W/dataStores/d/paths/":             {Kind: Datastore, Workspace: wsKey, Name: "d"},
+		"/subscriptions/S/resourceGroups/G/providers/Microsoft.MachineLearningServices/workspaces/W/codes/c/versions/1":              {Kind: Asset, Workspace: wsKey, Type: "codes", Name: "c", Version: "1"},
+		"https://example.org/data/a.csv?x=1": {Kind: HTTPS, URL: "https://example.org/data/a.csv?x=1"},
 	} {
 		t.Run(in, func(t *testing.T) {
 			got, err := Parse(in)
@@ -57,6 +59,8 @@ func TestParseRefuses(t *testing.T) {
 		"azureml:iris":                                           "names no version",
 		"azureml:iris@prod":                                      "the one label",
 		"azureml:../x:1":                                         "names and versions",
+		"azureml:" + wsKey + "/datastores/d":                     "is incomplete",
+		"azureml:" + wsKey + "/datastores/d/paths/../x":          "..",
 		"azureml:" + wsKey + "/computes/c":                       "names no version",
 		"/subscriptions/s/resourceGroups/g/providers/X.Y/z/name": "not the id of an asset",
 		"https://":                "must be https://",
