@@ -321,6 +321,65 @@ def run(mini_batch):
 	}
 }
 
+// TestBatchSettings: each setting does what its name says.
+func TestBatchSettings(t *testing.T) {
+	for name, c := range map[string]struct {
+		script    string
+		change    func(*commonruntime.Batch)
+		code      string
+		logs, not []string
+	}{
+		"mini_batch_size": {script: "import sys\ndef init(): pass\ndef run(b):\n    sys.stdout.write('got %d\\n' % len(b))\n    return b\n", // one write: lines of script and runtime may be in each other
+			change: func(b *commonruntime.Batch) { b.MiniBatchSize = 3 }, logs: []string{"got 3\n", "got 1\n", "mini-batch 2 of 2"}, not: []string{"got 2\n"}},
+		"max_retries": {script: "def init(): pass\ndef run(b): raise ValueError('never')\n",
+			change: func(b *commonruntime.Batch) { b.MaxRetries = 2 }, code: commonruntime.CodeFilesFailed, logs: []string{"try 1 of 3", "try 3 of 3"}, not: []string{"try 4"}},
+		"logging_level debug":   {script: speakingScore, change: func(b *commonruntime.Batch) { b.LogLevel = "Debug" }, logs: []string{"said debug", "said info", "said warning"}},
+		"logging_level info":    {script: speakingScore, change: func(b *commonruntime.Batch) { b.LogLevel = "Info" }, logs: []string{"said info", "said warning"}, not: []string{"said debug"}},
+		"logging_level warning": {script: speakingScore, change: func(b *commonruntime.Batch) { b.LogLevel = "Warning" }, logs: []string{"said warning"}, not: []string{"said debug", "said info"}},
+		"max_concurrency_per_instance": {script: `
+import os, pathlib, time
+def init(): pass
+def run(b):
+    pathlib.Path("busy-%d" % os.getpid()).touch()
+    until = time.time() + 60
+    while len(list(pathlib.Path(".").glob("busy-*"))) < 2:
+        if time.time() > until:
+            raise RuntimeError("alone")
+        time.sleep(0.02)
+    return b
+`, change: func(b *commonruntime.Batch) { b.Processes, b.MiniBatchSize, b.TimeoutSeconds = 2, 1, 120 }, not: []string{"alone"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := batchPod(t, 4, c.script)
+			c.change(p.spec.Batch)
+			if r := p.run(t.Context()); r.ExitCode != 0 || r.Code != c.code {
+				t.Fatalf("%+v\n%s", r, p.out)
+			}
+			log := p.artifact("user_logs/std_log.txt")
+			for _, s := range c.logs {
+				if !strings.Contains(log, s) {
+					t.Errorf("%q lacks %q", log, s)
+				}
+			}
+			for _, s := range c.not {
+				if strings.Contains(log, s) {
+					t.Errorf("%q has %q", log, s)
+				}
+			}
+		})
+	}
+}
+
+const speakingScore = `
+import logging
+def init(): pass
+def run(b):
+    for level in ("debug", "info", "warning"):
+        getattr(logging, level)("said %s", level)
+    return b
+`
+
 func TestBatchScriptFails(t *testing.T) {
 	for name, c := range map[string]struct{ script, code, says string }{
 		"init":    {"def init():\n    raise RuntimeError('no weights')\ndef run(b):\n    return b\n", commonruntime.CodeScriptInit, "RuntimeError: no weights"},

@@ -29,30 +29,73 @@ class Rows(list):
 
 
 def predictions(model, path):
-    """What a model says of the rows of a file: [row, prediction…, file]."""
-    for i, p in enumerate(items(model.predict(fitting(read(path), model.schema)))):
-        yield [i] + (list(p) if isinstance(p, (list, tuple)) else [p]) + [os.path.basename(path)]
+    """What a model says of the rows of a table, or of an image: [row, prediction…, file]."""
+    name = os.path.basename(path)
+    try:
+        said = model.predict(read(path, model.schema))
+    except Exception as e:
+        raise RuntimeError("%s cannot be scored: %s" % (name, e)) from e
+    for i, p in enumerate(items(said)):
+        yield [i] + (list(p) if isinstance(p, (list, tuple)) else [p]) + [name]
 
 
-def read(path):
-    """The table in a file, by the ending of its name."""
+def read(path, schema):
+    """What is in a file, by the ending of its name, as the input of a model with a signature's schema or None."""
     kind = os.path.splitext(path)[1].lower()
+    if kind in IMAGES:
+        return image(path, schema)
+    reader = TABLES.get(kind)
+    if reader is None:
+        raise ValueError("files %s are not read without a scoring script, only %s" % (kind and "of type " + kind or "without an ending", ", ".join(sorted([*TABLES, *IMAGES]))))
+    return fitting(reader(path, schema), schema)
+
+
+def read_csv(path, schema):
     try:
         import pandas
     except ImportError:
-        pandas = None
-    if kind in (".parquet", ".pqt"):
-        if pandas is None:
-            raise ImportError("%s is Parquet, and the image has no pandas to read it" % path)
-        return pandas.read_parquet(path)
-    if kind == ".json":
-        with open(path, encoding="utf-8") as f:
-            return table(json.load(f))
-    if pandas is not None:
-        return pandas.read_csv(path)
-    with open(path, newline="", encoding="utf-8") as f:
-        columns, *rows = list(csv.reader(f))
-    return table({"columns": None, "data": [[float(v) for v in r] for r in rows]})
+        with open(path, newline="", encoding="utf-8") as f:
+            _, *rows = list(csv.reader(f))
+        return table({"columns": None, "data": [[float(v) for v in r] for r in rows]})
+    named = schema is not None and not schema.is_tensor_spec() and schema.has_input_names()
+    texts = {c.name: str for c in schema.inputs if getattr(c.type, "name", "") == "string"} if named else {}
+    return pandas.read_csv(path, dtype=texts)  # a text of digits stays a text
+
+
+def read_parquet(path, schema):
+    import pandas
+
+    return pandas.read_parquet(path)
+
+
+def read_json(path, schema):
+    with open(path, encoding="utf-8") as f:
+        return table(json.load(f))
+
+
+def read_json_lines(path, schema):
+    with open(path, encoding="utf-8") as f:
+        return table([json.loads(line) for line in f if line.strip()])
+
+
+TABLES = {".csv": read_csv, ".parquet": read_parquet, ".pqt": read_parquet, ".json": read_json, ".jsonl": read_json_lines}
+IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".bmp", ".gif")
+
+
+def image(path, schema):
+    """The pixels of an image as one example, in the shape and type that the model's signature has."""
+    import numpy
+    from PIL import Image
+
+    with Image.open(path) as f:
+        pixels = numpy.asarray(f)
+    if schema is None or not schema.is_tensor_spec():
+        return pixels[numpy.newaxis]
+    tensor = schema.inputs[0]
+    shape = [1, *tensor.shape[1:]]
+    if shape.count(-1) > 1:  # it takes images of any size
+        return pixels[numpy.newaxis].astype(tensor.type)
+    return pixels.reshape(shape).astype(tensor.type)
 
 
 def items(result):

@@ -157,8 +157,10 @@ class Model:
         found = [d for d, _, files in os.walk(folder, followlinks=True) if "MLmodel" in files]
         if not found:
             raise ScriptError("UserScriptInitFailed", "the model has no file MLmodel, and the deployment no scoring script")
+        # The files may be links, one by one, to where the model really is, and MLflow refuses what leads out of the model's folder.
+        folder = os.path.dirname(os.path.realpath(os.path.join(min(found, key=len), "MLmodel")))
         try:
-            self.predict = self.load(min(found, key=len))
+            self.predict = self.load(folder)
         except BaseException:
             raise ScriptError("UserScriptInitFailed", "the MLflow model cannot be loaded:\n%s" % traceback.format_exc())
 

@@ -62,7 +62,44 @@ def run(mini_batch):
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
+	// What pods shared goes with the job.
+	eventually(t, startLimit, "no bookkeeping among the run's artifacts", func(context.Context) error {
+		all := t.TempDir()
+		must(t, ml("job", "download", "-n", "folder", "-p", all)...)
+		if left, err := filepath.Glob(filepath.Join(all, "*", ".batch", "*")); err != nil || len(left) > 0 {
+			return fmt.Errorf("there is %v, %w", left, err)
+		}
+		return nil
+	})
 	if jobs := must(t, append(ml("batch-endpoint", "list-jobs", "-n", "folders", "--query", "[].name"), "-o", "tsv")...); strings.TrimSpace(jobs) != "folder" {
 		t.Errorf("jobs %q", jobs)
+	}
+}
+
+// TestBatchMLflow has a table scored by a model that a job left in MLflow's format, without a script.
+func TestBatchMLflow(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "src/train.py", `import pathlib, pickle, sys
+from sklearn.tree import DecisionTreeClassifier
+out = pathlib.Path(sys.argv[1])
+out.mkdir(parents=True, exist_ok=True)
+(out / "MLmodel").write_text("flavors:\n  sklearn:\n    pickled_model: model.pkl\n")
+(out / "model.pkl").write_bytes(pickle.dumps(DecisionTreeClassifier().fit([[1], [2]], [10, 20])))
+`)
+	write(t, dir, "train.yml", "name: flow\ncommand: python3 train.py ${{outputs.model}}\ncode: src\noutputs: {model: {type: mlflow_model}}\nenvironment: {image: fairlead/python-ml:bookworm}\ncompute: azureml:"+compute+"\n")
+	write(t, dir, "blue.yml", "name: blue\nendpoint_name: flows\nmodel: {path: azureml://jobs/flow/outputs/model, type: mlflow_model}\n"+
+		"environment: {image: fairlead/python-ml:bookworm}\ncompute: azureml:"+compute+"\n")
+	write(t, dir, "rows/a.csv", "x\n2\n1\n")
+	must(t, ml("job", "create", "-f", filepath.Join(dir, "train.yml"), "-o", "none")...)
+	must(t, ml("batch-endpoint", "create", "-n", "flows", "-o", "none")...)
+	defer func() { must(t, ml("batch-endpoint", "delete", "-n", "flows", "--yes")...) }()
+	awaitStatus(t, "flow", "Completed", startLimit)
+	must(t, ml("batch-deployment", "create", "-f", filepath.Join(dir, "blue.yml"), "--set-default", "-o", "none")...)
+	must(t, ml("batch-endpoint", "invoke", "-n", "flows", "--input", filepath.Join(dir, "rows"), "--job-name", "flow-scored", "-o", "none")...)
+	awaitStatus(t, "flow-scored", "Completed", startLimit)
+	must(t, ml("job", "download", "-n", "flow-scored", "--output-name", "score", "-p", dir)...)
+	rows, err := os.ReadFile(filepath.Join(dir, "named-outputs/score/predictions.csv"))
+	if err != nil || string(rows) != "0,20,a.csv\n1,10,a.csv\n" {
+		t.Errorf("%q, %v", rows, err)
 	}
 }
