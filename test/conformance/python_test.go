@@ -2,7 +2,12 @@
 
 package conformance
 
-import "testing"
+import (
+	"net/http"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/testing/serverproc"
+)
 
 func TestPython(t *testing.T) {
 	py := python(t, "python", abs(t, "python/requirements.txt"))
@@ -25,4 +30,15 @@ func TestMLflow(t *testing.T) {
 	py := python(t, "mlflow", abs(t, "python/mlflow.requirements.txt"))
 	l := newLab(t).withWorkspace(t, "mlflow-lab").withWorkspace(t, "same-lab")
 	runSteps(t, "mlflow", script(t, l, py, abs(t, "python/mlflow_client.py")))
+}
+
+func TestAzureMLCore(t *testing.T) {
+	py := python(t, "azureml-core", abs(t, "python/azureml-core.requirements.txt"))
+	l := newLab(t).withWorkspace(t, "v1-lab")
+	if _, err := l.Do(t.Context(), http.MethodPut, l.group+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/v1-id"+serverproc.APIVersion, `{"location":"local"}`); err != nil {
+		t.Fatal(err)
+	}
+	cmd := script(t, l, py, abs(t, "python/azureml_core.py"))
+	cmd.Env = append(cmd.Env, "AZUREML_CURRENT_CLOUD=Fairlead")
+	runSteps(t, "azureml-core (Python)", cmd)
 }

@@ -54,4 +54,7 @@ func TestDataPlane(t *testing.T) {
 	e.must(200, "POST", types.BatchPrefix+box+"/ping?noversion", "")
 	e.must(401, "POST", types.BatchPrefix+box+"/ping?noversion", "", "as: -")
 	e.must(404, "GET", types.BatchPrefix+"/healthz", "")
+	e.must(200, "GET", "/rp/workspaces"+box, "")
+	e.must(403, "GET", "/rp/workspaces"+box, "", "as: stranger")
+	e.must(404, "GET", "/rp/workspaces/healthz", "")
 }

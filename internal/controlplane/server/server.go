@@ -104,8 +104,10 @@ func (s *server) routes() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if strings.HasPrefix(r.URL.Path, types.BatchPrefix+"/subscriptions/") {
-			r = fromDataPlane(r)
+		for _, prefix := range dataPlanes {
+			if strings.HasPrefix(r.URL.Path, prefix+"/subscriptions/") {
+				r = fromDataPlane(r, prefix)
+			}
 		}
 		if isARM(r.URL.Path) {
 			armHandler.ServeHTTP(w, r)
@@ -123,11 +125,15 @@ func (s *server) routes() http.Handler {
 	})
 }
 
+// dataPlanes begin the data plane's addresses of resources: of batch endpoints, and of whatever azureml-core reads at the "api" of a
+// workspace's discovery document.
+var dataPlanes = []string{types.BatchPrefix, "/rp/workspaces"}
+
 // fromDataPlane is a request to the data plane's address of a resource as one to the resource manager, which answers both. Clients
-// send these without api-version, to an address that they were told.
-func fromDataPlane(r *http.Request) *http.Request {
+// send some without api-version, to an address that they were told.
+func fromDataPlane(r *http.Request, prefix string) *http.Request {
 	u := *r.URL
-	u.Path, u.RawPath = strings.TrimPrefix(u.Path, types.BatchPrefix), strings.TrimPrefix(u.RawPath, types.BatchPrefix)
+	u.Path, u.RawPath = strings.TrimPrefix(u.Path, prefix), strings.TrimPrefix(u.RawPath, prefix)
 	if q, err := readQuery(u.RawQuery); err == nil && q["api-version"] == "" {
 		values := u.Query()
 		values.Set("api-version", machinelearning.APIVersion)

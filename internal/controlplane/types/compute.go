@@ -182,6 +182,9 @@ func showCompute(ctx context.Context, r store.Reader, rec store.Record, body map
 	if err != nil {
 		return err
 	}
+	if body["tags"] == nil { // azureml-core reads no compute without them
+		body["tags"] = map[string]any{}
+	}
 	if props["provisioningErrors"] == nil {
 		props["provisioningErrors"] = []any{}
 	}
