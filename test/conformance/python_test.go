@@ -9,6 +9,14 @@ import (
 	"fairlead.dev/fairlead/internal/testing/serverproc"
 )
 
+// TestInstalled makes the environments, so that those who run the others can tell a client that fails from one that is not there.
+func TestInstalled(t *testing.T) {
+	for kind, pins := range map[string]string{"python": "python/requirements.txt", "azureml-core": "python/azureml-core.requirements.txt", "azure-cli": "python/az.requirements.txt"} {
+		python(t, kind, abs(t, pins))
+	}
+	javaScript(t)
+}
+
 func TestPython(t *testing.T) {
 	py := python(t, "python", abs(t, "python/requirements.txt"))
 	t.Run("resource manager", func(t *testing.T) {
