@@ -37,6 +37,9 @@ const (
 	MetricLatencyP95 = "RequestLatency_P95"
 	MetricLatencyP99 = "RequestLatency_P99"
 	MetricCapacity   = "DeploymentCapacity"
+	// Of endpoints only: connections of callers, and bytes of bodies a second, both ways.
+	MetricConnections = "ConnectionsActive"
+	MetricBytes       = "NetworkBytes"
 )
 
 // Sample is what was measured of one job, endpoint or deployment in the minute that ended at Time. The same sample may come again.

@@ -184,7 +184,7 @@ func TestInference(t *testing.T) {
 	})
 	t.Run("what was measured is told, also of pods that are gone", func(t *testing.T) {
 		for what, metrics := range map[string][]string{
-			"online-endpoint -n digits":           {"RequestsPerMinute 200", "RequestsPerMinute 401", "RequestLatency", "RequestLatency_P50", "RequestLatency_P99"},
+			"online-endpoint -n digits":           {"RequestsPerMinute 200", "RequestsPerMinute 401", "RequestLatency", "RequestLatency_P50", "RequestLatency_P99", "NetworkBytes"},
 			"online-deployment -n blue -e digits": {"RequestsPerMinute 200", "RequestLatency_P99", "DeploymentCapacity", "CpuUtilizationMillicores", "CpuUtilizationPercentage", "CpuMemoryUtilizationMegabytes"},
 		} {
 			eventually(t, catchUpLimit, what+" has metrics", func(ctx context.Context) error {

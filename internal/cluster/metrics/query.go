@@ -25,7 +25,7 @@ func spent(selector string) string {
 // router was asked before, or has just started; one that is less than before has begun anew.
 func counted(counter, selector string) string {
 	const asked = `(max_over_time(up{job="azureml-fe"}[5m] offset 1m) or max_over_time(process_start_time_seconds{job="azureml-fe"}[1m]) > time() - 90)`
-	c := "fairlead_router_request_duration_seconds_" + counter + "{" + selector + "}"
+	c := "fairlead_router_" + counter + "{" + selector + "}"
 	return `clamp_min(max_over_time(` + c + `[1m]) - (max_over_time(` + c + `[5m] offset 1m) or (0 * max_over_time(` + c + `[1m]) and on (pod) ` + asked + `)), 0)`
 }
 
@@ -79,17 +79,23 @@ var queries = append([]query{
 	{link.MetricMemory, `sum by (endpoint, deployment) (max_over_time(container_memory_working_set_bytes{` + ofServing + `}[1m])` + serving + `) / 1e6`, deploymentKey},
 	{link.MetricCPUCapacity, `1000 * sum by (endpoint, deployment) ((max_over_time(kube_pod_container_resource_limits{` + ofServing + `,resource="cpu"}[1m])` + present + `)` + serving + `)`, deploymentKey},
 	{link.MetricMemoryCapacity, `sum by (endpoint, deployment) ((max_over_time(kube_pod_container_resource_limits{` + ofServing + `,resource="memory"}[1m])` + present + `)` + serving + `) / 1e6`, deploymentKey},
+	{link.MetricGPUCapacity, `1000 * sum by (endpoint, deployment) ((max_over_time(kube_pod_container_resource_limits{` + ofServing + `,resource=~".+_com_gpu"}[1m])` + present + `)` + serving + `)`, deploymentKey},
+	{link.MetricGPU, `10 * sum by (endpoint, deployment) (avg_over_time(DCGM_FI_DEV_GPU_UTIL{` + ofServing + `}[1m])` + serving + `)`, deploymentKey},
+	{link.MetricGPUMemory, `1.048576 * sum by (endpoint, deployment) (max_over_time(DCGM_FI_DEV_FB_USED{` + ofServing + `}[1m])` + serving + `)`, deploymentKey},
+	{link.MetricGPUMemoryTotal, `1.048576 * sum by (endpoint, deployment) (max_over_time((DCGM_FI_DEV_FB_USED{` + ofServing + `} + DCGM_FI_DEV_FB_FREE)[1m:15s])` + serving + `)`, deploymentKey},
+	{link.MetricConnections, `sum by (endpoint) (max_over_time(fairlead_router_connections[1m]))`, endpointKey},
+	{link.MetricBytes, `sum by (endpoint) (` + counted("body_bytes_total", "") + `) / 60`, endpointKey},
 	{link.MetricCapacity, `max by (endpoint, deployment) (max_over_time(fairlead_router_ready_pods[1m]))`, deploymentKey},
 }, append(traffic("endpoint", `mirror="false"`, endpointKey), traffic("endpoint, deployment", `deployment!=""`, deploymentKey)...)...)
 
 // traffic is what routers answered, by these labels.
 func traffic(by, selector string, of func(map[string]string) string) []query {
 	out := []query{
-		{link.MetricRequests, `sum by (` + by + `, code) (` + counted("count", selector) + `)`, of},
-		{link.MetricLatency, `1000 * sum by (` + by + `) (` + counted("sum", selector) + `) / sum by (` + by + `) (` + counted("count", selector) + `)`, of},
+		{link.MetricRequests, `sum by (` + by + `, code) (` + counted("request_duration_seconds_count", selector) + `)`, of},
+		{link.MetricLatency, `1000 * sum by (` + by + `) (` + counted("request_duration_seconds_sum", selector) + `) / sum by (` + by + `) (` + counted("request_duration_seconds_count", selector) + `)`, of},
 	}
 	for _, q := range []struct{ metric, part string }{{link.MetricLatencyP50, "0.5"}, {link.MetricLatencyP90, "0.9"}, {link.MetricLatencyP95, "0.95"}, {link.MetricLatencyP99, "0.99"}} {
-		out = append(out, query{q.metric, `1000 * histogram_quantile(` + q.part + `, sum by (` + by + `, le) (` + counted("bucket", selector) + `))`, of})
+		out = append(out, query{q.metric, `1000 * histogram_quantile(` + q.part + `, sum by (` + by + `, le) (` + counted("request_duration_seconds_bucket", selector) + `))`, of})
 	}
 	return out
 }

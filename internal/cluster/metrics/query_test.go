@@ -42,6 +42,8 @@ func (h *history) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		tell(`up{job="azureml-fe",pod="`+pod+`"}`, 1)
 		tell(`process_start_time_seconds{job="azureml-fe",pod="`+pod+`"}`, float64(h.begin.Add(time.Duration(since)*15*time.Second).Unix()))
 		tell(`fairlead_router_ready_pods{pod="`+pod+`",endpoint="digits",deployment="blue"}`, 2)
+		tell(`fairlead_router_connections{pod="`+pod+`",endpoint="digits"}`, 3+float64(i%2))
+		tell(`fairlead_router_body_bytes_total{pod="`+pod+`",endpoint="digits"}`, 1500*float64(i+1))
 		took := func(code string, fast, slow, seconds float64) {
 			of := `pod="` + pod + `",endpoint="Digits",deployment="blue",code="` + code + `",mirror="false"`
 			tell(`fairlead_router_request_duration_seconds_bucket{`+of+`,le="0.005"}`, fast)
@@ -66,6 +68,13 @@ func (h *history) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	tell(`container_cpu_usage_seconds_total{`+pod+`,container="inference-server"}`, 7.5*float64(i)) // half a core
 	tell(`container_start_time_seconds{`+pod+`,container="inference-server"}`, float64(h.begin.Unix()))
 	tell(`container_memory_working_set_bytes{`+pod+`,container="inference-server"}`, 3e8)
+	tell(`kube_pod_container_resource_limits{`+pod+`,container="inference-server",resource="nvidia_com_gpu"}`, 2)
+	for gpu, busy := range []float64{80, 30} {
+		of := fmt.Sprintf(`{%s,container="inference-server",gpu="%d"}`, pod, gpu)
+		tell(`DCGM_FI_DEV_GPU_UTIL`+of, busy)
+		tell(`DCGM_FI_DEV_FB_USED`+of, 1000)
+		tell(`DCGM_FI_DEV_FB_FREE`+of, 15000)
+	}
 	tell(`container_memory_working_set_bytes{namespace="else",pod="x",container="inference-server"}`, 9e9) // no deployment's
 	tell(`container_cpu_usage_seconds_total{namespace="ml",pod="job-x",container="user",job_id="`+job+`"}`, 15*float64(i))
 	tell(`container_start_time_seconds{namespace="ml",pod="job-x",container="user",job_id="`+job+`"}`, float64(h.begin.Unix()))
@@ -74,8 +83,12 @@ func (h *history) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // startPrometheus is the real server, which asks a target.
 func startPrometheus(t *testing.T, target string) prometheus {
 	t.Helper()
+	return startPrometheusWith(t, "scrape_configs:\n- {job_name: x, scrape_interval: 100ms, scrape_timeout: 100ms, honor_labels: true, static_configs: [{targets: ['"+target+"']}]}\n")
+}
+
+func startPrometheusWith(t *testing.T, config string) prometheus {
+	t.Helper()
 	dir := t.TempDir()
-	config := "scrape_configs:\n- {job_name: x, scrape_interval: 100ms, scrape_timeout: 100ms, honor_labels: true, static_configs: [{targets: ['" + target + "']}]}\n"
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +134,10 @@ func TestQueries(t *testing.T) {
 			// Four moments of both routers; of them the new one has 503s in three.
 			"RequestsPerMinute/200": 80, "RequestsPerMinute/503": 7, link.MetricLatency: 1.839, link.MetricCapacity: 2,
 			link.MetricLatencyP50: 2.753, link.MetricLatencyP90: 4.956, link.MetricLatencyP95: 48.344, link.MetricLatencyP99: 89.669,
-			link.MetricCPU: 500, link.MetricCPUCapacity: 2000, link.MetricMemory: 300, link.MetricMemoryCapacity: 1000}},
+			link.MetricCPU: 500, link.MetricCPUCapacity: 2000, link.MetricMemory: 300, link.MetricMemoryCapacity: 1000,
+			link.MetricGPU: 1100, link.MetricGPUCapacity: 2000, link.MetricGPUMemory: 2097.152, link.MetricGPUMemoryTotal: 33554.432}},
 		{Key: "endpoint/digits", Values: map[string]float64{"RequestsPerMinute/200": 80, "RequestsPerMinute/503": 7, link.MetricLatency: 1.839,
+			link.MetricConnections: 8, link.MetricBytes: 200, // four moments of both routers, 1500 bytes each
 			link.MetricLatencyP50: 2.753, link.MetricLatencyP90: 4.956, link.MetricLatencyP95: 48.344, link.MetricLatencyP99: 89.669}},
 		{Key: "job/" + job, Values: map[string]float64{link.MetricCPU: 1000}},
 	}

@@ -25,15 +25,16 @@ const (
 	unitCount   = "Count"
 	unitPercent = "Percent"
 	unitMillis  = "MilliSeconds"
+	unitBytes   = "BytesPerSecond"
 )
 
 // Of are the metrics of a type, by its full name; the first is what is shown to those who name none.
 func Of(resourceType string) []Definition {
 	switch strings.ToLower(resourceType) {
 	case serving.EndpointType:
-		return traffic
+		return slices.Concat(traffic, network)
 	case serving.DeploymentType:
-		return slices.Concat(traffic, capacity, used[:6])
+		return slices.Concat(traffic, capacity, used)
 	}
 	return used
 }
@@ -46,6 +47,12 @@ var traffic = []Definition{
 	{Name: link.MetricLatencyP90, Title: "Latency, P90", Help: "The latency that 90 % of the requests stayed below.", Unit: unitMillis},
 	{Name: link.MetricLatencyP95, Title: "Latency, P95", Help: "The latency that 95 % of the requests stayed below.", Unit: unitMillis},
 	{Name: link.MetricLatencyP99, Title: "Latency, P99", Help: "The latency that 99 % of the requests stayed below.", Unit: unitMillis},
+}
+
+// network is what callers and routers have between them.
+var network = []Definition{
+	{Name: link.MetricConnections, Title: "Connections", Help: "Connections of callers whose last request was to the endpoint, the most in the minute.", Unit: unitCount},
+	{Name: link.MetricBytes, Title: "Network", Help: "Bytes of requests' and answers' bodies a second, on average over the minute.", Unit: unitBytes},
 }
 
 var capacity = []Definition{
@@ -71,7 +78,7 @@ var used = []Definition{
 // Measured says whether a metric is measured, by its exact name, which ends with the status code if it is measured by that.
 func Measured(name string) bool {
 	name, code, coded := strings.Cut(name, "/")
-	d, ok := find(slices.Concat(traffic, capacity, used), name)
+	d, ok := find(slices.Concat(traffic, network, capacity, used), name)
 	return ok && d.Name == name && d.Part == "" && d.Codes == coded && (!coded || statusCode.MatchString(code))
 }
 

@@ -42,6 +42,7 @@ type conn struct {
 	// long says that a request did not fit the buffer that it began with: the next will hardly either.
 	long  bool
 	watch watch
+	seat  seat
 	// work is there while a request is.
 	work  *work
 	first []byte // of a request over TLS
@@ -155,6 +156,7 @@ func (c *conn) serve() {
 		if c.work != nil {
 			c.work.put()
 		}
+		c.seat.leave() // net/http's requests take one of their own
 		if !handed {
 			c.server.remove(c)
 			_ = c.pipe.Close()
@@ -335,6 +337,7 @@ func (c *conn) request() bool {
 	w.keep = !w.head.Close && !f.draining.Load() && !c.server.draining.Load()
 	defer func() { f.finish(&w.call); w.forget() }()
 	fault := f.decide(&w.call)
+	c.seat.take(f.cfg.Meter, w.call.endpoint)
 	if err := c.readBody(fault == nil); err != nil {
 		if w.keep = false; fault == nil {
 			fault = errNoBody

@@ -98,7 +98,14 @@ func (f *Front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if f.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	if fault := f.decide(c); fault != nil {
+	fault := f.decide(c)
+	if s := seatOf(r.Context()); s != nil {
+		s.take(f.cfg.Meter, c.endpoint)
+		if c.upgrade {
+			defer s.leave() // net/http does not say when a connection ends that it gave away
+		}
+	}
+	if fault != nil {
 		fault.write(w, c)
 		return
 	}

@@ -15,6 +15,8 @@ type Meter struct {
 	took     *prometheus.HistogramVec
 	queued   *prometheus.HistogramVec
 	retries  *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	conns    *prometheus.GaugeVec
 	mu       sync.RWMutex
 	known    map[labels]observers
 }
@@ -27,7 +29,10 @@ type labels struct {
 }
 
 // observers are the histograms of one set of labels, since finding them takes longer than adding to them.
-type observers struct{ took, queued prometheus.Observer }
+type observers struct {
+	took, queued prometheus.Observer
+	bytes        prometheus.Counter // nil for what is no endpoint's, and for copies
+}
 
 // buckets of durations in seconds: from less than the router adds to the longest timeout.
 var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
@@ -43,8 +48,12 @@ func NewMeter() *Meter {
 			Help: "How long requests waited for a pod, by endpoint and deployment."}, []string{"endpoint", "deployment"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_router_retries_total",
 			Help: "Tries at another pod, by endpoint and deployment."}, []string{"endpoint", "deployment"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_router_body_bytes_total",
+			Help: "Bytes of requests' and answers' bodies, by endpoint."}, []string{"endpoint"}),
+		conns: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_router_connections",
+			Help: "Connections of callers, by the endpoint of their last request."}, []string{"endpoint"}),
 	}
-	m.Registry.MustRegister(m.took, m.queued, m.retries, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+	m.Registry.MustRegister(m.took, m.queued, m.retries, m.bytes, m.conns, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return m
 }
 
@@ -58,6 +67,9 @@ func (m *Meter) note(c *call, took time.Duration) {
 	}
 	o := m.find(l)
 	o.took.Observe(took.Seconds())
+	if o.bytes != nil {
+		o.bytes.Add(float64(c.in.Load() + c.out))
+	}
 	if c.tries > 0 {
 		o.queued.Observe(c.queued.Seconds())
 	}
@@ -75,7 +87,10 @@ func (m *Meter) find(l labels) observers {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o = observers{m.took.WithLabelValues(l.endpoint, l.deployment, strconv.Itoa(l.status), strconv.FormatBool(l.mirrored)), nil}
+	o = observers{took: m.took.WithLabelValues(l.endpoint, l.deployment, strconv.Itoa(l.status), strconv.FormatBool(l.mirrored))}
+	if l.endpoint != "" && !l.mirrored {
+		o.bytes = m.bytes.WithLabelValues(l.endpoint)
+	}
 	if l.deployment != "" {
 		o.queued = m.queued.WithLabelValues(l.endpoint, l.deployment)
 	}

@@ -35,6 +35,7 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	handing  map[net.Conn]struct{} // that are on their way to net/http's handler
+	seats    map[net.Conn]*seat    // of net/http's connections
 	alone    chan struct{}         // closed when the last connection has ended after Shutdown, or is net/http's
 	wake     chan struct{}
 }
@@ -42,7 +43,7 @@ type Server struct {
 // NewServer makes a server for a listener, of one for what net/http is to read, whose limits count for both. netHTTP leaves everything to
 // that. net/http changes its TLS configuration when it begins to serve, which must therefore not be that of handshakes.
 func NewServer(f *Front, l net.Listener, rest *http.Server, netHTTP bool) *Server {
-	s := &Server{front: f, listener: l, netHTTP: netHTTP, rest: rest, handed: &handover{addr: l.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}, tls: rest.TLSConfig.Clone(), header: rest.ReadHeaderTimeout, idle: rest.IdleTimeout, conns: map[*conn]struct{}{}, handing: map[net.Conn]struct{}{}, wake: make(chan struct{}, 1)}
+	s := &Server{front: f, listener: l, netHTTP: netHTTP, rest: rest, handed: &handover{addr: l.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}, tls: rest.TLSConfig.Clone(), header: rest.ReadHeaderTimeout, idle: rest.IdleTimeout, conns: map[*conn]struct{}{}, handing: map[net.Conn]struct{}{}, seats: map[net.Conn]*seat{}, wake: make(chan struct{}, 1)}
 	s.follow()
 	s.setTime()
 	return s
@@ -153,12 +154,30 @@ func (s *Server) follow() {
 		handler.ServeHTTP(w, r)
 	})
 	s.rest.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		return context.WithValue(ctx, handedKey{}, sync.OnceFunc(func() { s.handedOn(c) }))
+		own := &seat{}
+		s.mu.Lock()
+		s.seats[c] = own
+		s.mu.Unlock()
+		return context.WithValue(context.WithValue(ctx, seatKey{}, own), handedKey{}, sync.OnceFunc(func() { s.handedOn(c) }))
 	}
 	s.rest.ConnState = func(c net.Conn, state http.ConnState) {
 		if state != http.StateNew && state != http.StateActive {
 			s.handedOn(c)
 		}
+		if state == http.StateClosed || state == http.StateHijacked {
+			s.unseat(c, state)
+		}
+	}
+}
+
+// unseat forgets a connection of net/http's. One that it gave away still has its caller.
+func (s *Server) unseat(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	own := s.seats[c]
+	delete(s.seats, c)
+	s.mu.Unlock()
+	if own != nil && state == http.StateClosed {
+		own.leave()
 	}
 }
 
