@@ -155,7 +155,7 @@ def init():
     global model
     model = next(pathlib.Path(os.environ["AZUREML_MODEL_DIR"]).rglob("m/deep/m.txt")).read_text()
 def run(mini_batch):
-    print("scoring", len(mini_batch))
+    print("scoring %d\n" % len(mini_batch), end="")  # one write: lines of script and runtime may be in each other
     return ["%s %s %s" % (os.path.basename(f), open(f).read(), model) for f in mini_batch]
 `
 
