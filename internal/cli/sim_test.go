@@ -128,7 +128,9 @@ func (s *sim) observe(ctx context.Context, values map[string]any) error {
 	return err
 }
 
-var status = link.ClusterStatus{AgentVersion: "0.1.0", KubernetesVersion: "1.36.3", Distribution: "k3s", Infrastructure: "generic", TotalNodeCount: 2, TotalCoreCount: 4}
+func (s *sim) status() link.ClusterStatus {
+	return link.ClusterStatus{AgentVersion: "0.1.0", AgentKey: link.KeyID(&s.key.PublicKey), KubernetesVersion: "1.36.3", Distribution: "k3s", Infrastructure: "generic", TotalNodeCount: 2, TotalCoreCount: 4}
+}
 
 // hello is the first heartbeat, with nodes.
 func (s *sim) hello(ctx context.Context) error {
@@ -136,7 +138,7 @@ func (s *sim) hello(ctx context.Context) error {
 		return err
 	}
 	return s.observe(ctx, map[string]any{
-		link.KeyCluster: status,
+		link.KeyCluster: s.status(),
 		link.KeyNodes: link.NodesStatus{Namespaces: []string{"default"}, Nodes: []link.Node{{Name: "n1", Ready: true, Allocatable: map[string]string{"cpu": "4", "memory": "8Gi"}}},
 			InstanceTypes: []link.InstanceType{{Name: "defaultinstancetype", Requests: map[string]string{"cpu": "100m", "memory": "500Mi"}, Limits: map[string]string{"cpu": "2", "memory": "4Gi"}}}},
 	})
@@ -152,7 +154,7 @@ func (s *sim) beat(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		_ = s.observe(ctx, map[string]any{link.KeyCluster: status}) // the next one comes soon
+		_ = s.observe(ctx, map[string]any{link.KeyCluster: s.status()}) // the next one comes soon
 	}
 }
 
@@ -195,7 +197,7 @@ func (s *sim) run(ctx context.Context) error {
 func (s *sim) act(ctx context.Context, e link.Event, seen map[string]bool) error {
 	switch {
 	case strings.HasPrefix(e.Key, link.PrefixExtension) && e.Type == link.EventDelete:
-		return s.observe(ctx, map[string]any{e.Key: link.ExtensionStatus{State: link.ExtensionRemoved}, link.KeyCluster: status})
+		return s.observe(ctx, map[string]any{e.Key: link.ExtensionStatus{State: link.ExtensionRemoved}, link.KeyCluster: s.status()})
 	case strings.HasPrefix(e.Key, link.PrefixExtension):
 		var x link.Extension
 		if err := json.Unmarshal(e.Value, &x); err != nil {
