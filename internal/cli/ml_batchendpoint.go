@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/cli/spec"
 	"fairlead.dev/fairlead/internal/client"
 )
 
@@ -117,8 +121,10 @@ func (a *app) batchEndpointInvoke() *cobra.Command {
 	var f batchInvokeFlags
 	c := &cobra.Command{Use: "invoke", Short: "Score a folder or file: start a batch job",
 		Long: `Start a job that scores the files of a folder. A local folder or file is uploaded first. The answer is the job: follow it with
-'ml job stream', and fetch the predictions with 'ml job download --output-name score'.`,
-		Example: "  fairlead ml batch-endpoint invoke -n digits --input ./images -g G -w W\n  fairlead ml batch-endpoint invoke -n digits --input azureml:images:1 --deployment-name green --instance-count 4 --mini-batch-size 100 -g G -w W"}
+'ml job stream', and fetch the predictions with 'ml job download --output-name score'. A file, or --set, may have inputs.<name>.path and .type, outputs.score.path
+and settings of this job: error_threshold, mini_batch_size, max_concurrency_per_instance, retry_settings.max_retries and .timeout, logging_level,
+output_action, output_file_name, compute.instance_count.`,
+		Example: "  fairlead ml batch-endpoint invoke -n digits --input ./images -g G -w W\n  fairlead ml batch-endpoint invoke -n digits --input azureml:images:1 --deployment-name green --instance-count 4 --mini-batch-size 100 -g G -w W\n  fairlead ml batch-endpoint invoke -n digits --set inputs.images.path=azureml:images:1 outputs.score.path=azureml://datastores/workspaceblobstore/paths/out error_threshold=5 -g G -w W"}
 	fs := c.Flags()
 	fs.StringVar(&f.input, "input", "", "`folder` or file to score: a local path, azureml:<data>:<version>, azureml://datastores/… or https://…")
 	fs.StringVar(&f.inputType, "input-type", "", "`type` of the input: uri_folder (default) or uri_file")
@@ -130,9 +136,6 @@ func (a *app) batchEndpointInvoke() *cobra.Command {
 	fs.Int64VarP(&f.miniBatch, "mini-batch-size", "m", 0, "`number` of files in a mini-batch (default: the deployment's)")
 	addFile(c, &f.file, &f.set)
 	return a.about(batchEndpointKind.one, c, func(ctx context.Context, p place) error {
-		if err := require(need{"--input", f.input}); err != nil {
-			return err
-		}
 		body, err := a.batchInvocation(ctx, p, f)
 		if err != nil {
 			return err
@@ -153,46 +156,47 @@ func (a *app) batchEndpointInvoke() *cobra.Command {
 	})
 }
 
-// batchInvocation is the properties object of an invocation; what is local is uploaded.
+// batchInvocation is the properties object of an invocation: what a file says, with flags over it. What is local is uploaded.
 func (a *app) batchInvocation(ctx context.Context, p place, f batchInvokeFlags) (map[string]any, error) {
-	types := map[string]string{"": "UriFolder", "uri_folder": "UriFolder", "uri_file": "UriFile"}
-	typ, ok := types[f.inputType]
-	if !ok {
-		return nil, usagef("argument --input-type: invalid choice: %q (choose from uri_folder, uri_file)", f.inputType)
-	}
 	doc, err := a.document(f.file, f.set, nil)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := doc.BatchInvocation()
+	v, err := doc.BatchInvocation()
 	if err != nil {
 		return nil, specError(f.file, err)
 	}
-	body := batchSettings(settings)
-	input := f.input
-	if !isRemote(input) {
-		kind := map[string]string{"UriFolder": "uri_folder", "UriFile": "uri_file"}[typ]
-		if err := checkKind(kind, input); err != nil {
-			return nil, usagef("argument --input: %v", err)
+	if f.input != "" {
+		if len(v.Inputs) > 0 {
+			return nil, usagef("argument --input: the file or --set names inputs, too; give one of them")
 		}
-		endpoint, err := arm.ParseID(p.path)
-		if err != nil {
-			return nil, err
-		}
-		ws, _ := endpoint.Parent()
-		if input, err = a.uploadData(ctx, p.session, ws, "", input); err != nil {
-			return nil, fmt.Errorf("uploading the input: %w", err)
-		}
+		v.Inputs = map[string]spec.Input{"data": {Type: cmp.Or(f.inputType, "uri_folder"), Path: f.input}}
 	}
-	body["inputData"] = map[string]any{"data": map[string]any{"jobInputType": typ, "uri": input}}
+	if err := require(need{"--input", strings.Join(slices.Collect(maps.Keys(v.Inputs)), "")}); err != nil {
+		return nil, err
+	}
+	body := batchSettings(&v.BatchSettings)
+	if body["inputData"], err = a.batchInputs(ctx, p, f, v.Inputs); err != nil {
+		return nil, err
+	}
+	outputs := map[string]any{}
+	for name, out := range v.Outputs {
+		outputs[name] = map[string]any{"jobOutputType": batchTypes[out.Type], "uri": strings.TrimSuffix(out.Path, "/")}
+	}
 	if f.output != "" {
-		body["outputData"] = map[string]any{"score": map[string]any{"jobOutputType": "UriFolder", "uri": strings.TrimSuffix(f.output, "/")}}
+		outputs = map[string]any{"score": map[string]any{"jobOutputType": "UriFolder", "uri": strings.TrimSuffix(f.output, "/")}}
+	}
+	if len(outputs) > 0 {
+		body["outputData"] = outputs
 	}
 	if f.job != "" {
 		body["name"] = f.job
 	}
 	if f.experiment != "" {
 		body["properties"] = map[string]any{"experimentName": f.experiment}
+	}
+	if v.InstanceCount != nil {
+		body["compute"] = map[string]any{"instanceCount": *v.InstanceCount}
 	}
 	if f.instances != 0 {
 		body["compute"] = map[string]any{"instanceCount": f.instances}
@@ -201,6 +205,45 @@ func (a *app) batchInvocation(ctx context.Context, p place, f batchInvokeFlags) 
 		body["miniBatchSize"] = f.miniBatch
 	}
 	return body, nil
+}
+
+// batchTypes are the words of the API for types of data; it says itself which it takes.
+var batchTypes = map[string]string{"uri_folder": "UriFolder", "uri_file": "UriFile", "mltable": "MLTable", "mlflow_model": "MLFlowModel", "custom_model": "CustomModel"}
+
+// batchInputs are inputs as the API has them.
+func (a *app) batchInputs(ctx context.Context, p place, f batchInvokeFlags, inputs map[string]spec.Input) (map[string]any, error) {
+	endpoint, err := arm.ParseID(p.path)
+	if err != nil {
+		return nil, err
+	}
+	ws, _ := endpoint.Parent()
+	out := map[string]any{}
+	for name, in := range inputs {
+		if in.Literal && isRemote(in.Value) { // an address needs no mapping around it
+			in = spec.Input{Type: "uri_folder", Path: in.Value}
+		}
+		if in.Literal {
+			out[name] = map[string]any{"jobInputType": "Literal", "value": in.Value}
+			continue
+		}
+		if batchTypes[in.Type] == "" {
+			return nil, usagef("argument --input-type: invalid choice: %q (choose from uri_folder, uri_file)", in.Type)
+		}
+		if !isRemote(in.Path) {
+			local := in.Path
+			if f.input == "" {
+				local = localPath(f.file, local)
+			}
+			if err := checkKind(in.Type, local); err != nil {
+				return nil, usagef("the input: %v", err)
+			}
+			if in.Path, err = a.uploadData(ctx, p.session, ws, "", local); err != nil {
+				return nil, fmt.Errorf("uploading the input: %w", err)
+			}
+		}
+		out[name] = map[string]any{"jobInputType": batchTypes[in.Type], "uri": in.Path}
+	}
+	return out, nil
 }
 
 func (a *app) batchEndpointJobs() *cobra.Command {

@@ -94,9 +94,21 @@ func (b *BatchDeployment) all() fields {
 	return out
 }
 
-// BatchInvocation gives a document the meaning of an invocation's settings.
-func (doc *Document) BatchInvocation() (*BatchSettings, error) {
-	s, d := &BatchSettings{}, &decoder{file: doc.file}
-	d.object(doc.root, "", s.fields())
-	return s, d.err()
+// BatchInvocation is what an invocation says: settings of its own, what is scored and where the rows go.
+type BatchInvocation struct {
+	BatchSettings
+	InstanceCount *int64
+	Inputs        map[string]Input
+	Outputs       map[string]Output
+}
+
+// BatchInvocation gives a document the meaning of an invocation.
+func (doc *Document) BatchInvocation() (*BatchInvocation, error) {
+	v, data, d := &BatchInvocation{}, &CommandJob{}, &decoder{file: doc.file}
+	f := v.fields()
+	f["inputs"], f["outputs"] = data.inputs, data.outputs
+	f["compute"] = object(func() fields { return fields{"instance_count": number(&v.InstanceCount, 1, maxInstances)} })
+	d.object(doc.root, "", f)
+	v.Inputs, v.Outputs = data.Inputs, data.Outputs
+	return v, d.err()
 }
