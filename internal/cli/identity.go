@@ -12,7 +12,7 @@ var identityKind = kind{
 }
 
 func (a *app) identity() *cobra.Command {
-	return noun("identity", "Manage user-assigned identities, as which jobs on a compute reach out",
+	return noun("identity", "Manage user-assigned identities, as which jobs and model servers reach out",
 		a.identityCreate(), a.shower(identityKind), a.lister(identityKind), a.deleter(identityKind, removal{
 			help:     help{"Delete a managed identity; its tokens are refused from then on", "  fairlead identity delete -n train -g G --yes"},
 			question: "Delete identity {name}? Jobs that use it lose their access.", atOnce: true,

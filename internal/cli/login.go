@@ -190,7 +190,9 @@ func (a *app) afterLogin(ctx context.Context, store profile.Store, p profile.Pro
 
 func (a *app) logout() *cobra.Command {
 	return a.leaf(&cobra.Command{
-		Use: "logout", Short: "Forget the login and its tokens", Example: "  fairlead logout",
+		Use: "logout", Short: "Forget the login and its tokens",
+		Long:    "Forget the login and its tokens. The control plane is told that a person's sign-in has ended, and renews its tokens no more.",
+		Example: "  fairlead logout",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := a.store()
 			if err != nil {

@@ -28,6 +28,7 @@ func (a *app) root() *cobra.Command {
 		Long: `Fairlead turns any Kubernetes cluster into a compute target for machine learning, run from one control plane.
 Its commands are shaped like the reference's: with "alias az=fairlead" they run as printed there.`,
 		Example: `  fairlead up                                         # a control plane and a local cluster on this machine
+  fairlead login --endpoint https://host:8443         # as a person, in a browser
   fairlead login --endpoint https://host:8443 --service-principal -u ID -p SECRET --tenant TENANT
   fairlead connectedk8s connect --name C --resource-group G
   fairlead ml job create -f job.yml --stream`,

@@ -64,7 +64,7 @@ func (c *Config) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Blobs, "blobs", "", "where blobs are kept: a folder (default: blobs in the data folder) or s3://bucket?region=...")
 	fs.StringSliceVar(&c.Listen, "listen", []string{"127.0.0.1:8443"}, "addresses to listen on, host:port, separated by commas")
 	fs.StringVar(&c.PublicURL, "public-url", "", "address that clusters and clients use (default: https://<first listen address>)")
-	fs.StringVar(&c.StorageSuffix, "storage-suffix", "", "host[:port] below which other clients find storage accounts, as {account}.blob.<suffix> (default: the public URL's host; for an IP address localhost)")
+	fs.StringVar(&c.StorageSuffix, "storage-suffix", "", "host[:port] below which other clients find storage accounts, as {account}.blob.<suffix> (default: host and port of the public URL, with localhost for an IP address)")
 	fs.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the server's certificate chain (default: made by an authority in the data folder)")
 	fs.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	fs.BoolVar(&c.NoTLS, "no-tls", false, "serve plain HTTP; only behind a proxy that does TLS")
