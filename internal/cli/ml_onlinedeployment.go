@@ -232,24 +232,3 @@ func (a *app) runDeploymentUpdate(ctx context.Context, f deploymentFlags) error 
 	}
 	return a.print(deploymentShape(res), deploymentKind.columns...)
 }
-
-func (a *app) deploymentLogs() *cobra.Command {
-	var container string
-	var lines int
-	c := &cobra.Command{Use: "get-logs", Short: "Print what a container of a deployment's pods has written",
-		Example: "  fairlead ml online-deployment get-logs -n blue -e digits --lines 100 -g G -w W\n  fairlead ml online-deployment get-logs -n blue -e digits --container storage-initializer -g G -w W"}
-	c.Flags().StringVarP(&container, "container", "c", "inference-server", "`container`: inference-server or storage-initializer")
-	c.Flags().IntVarP(&lines, "lines", "l", 5000, "at most this `number` of lines of each pod, the newest")
-	return a.about(deploymentKind.one, c, func(ctx context.Context, p place) error {
-		typ, ok := map[string]string{"inference-server": "InferenceServer", "storage-initializer": "StorageInitializer"}[container]
-		if !ok {
-			return usagef("argument --container/-c: invalid choice: %q (choose from inference-server, storage-initializer)", container)
-		}
-		got, err := p.postEndpoint(ctx, p.path, "getLogs", map[string]any{"containerType": typ, "tail": lines})
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprint(a.deps.Stdout, text(got, "content"))
-		return err
-	})
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 )
 
 // Kinds of targets.
@@ -17,6 +18,9 @@ const (
 	// KindLog is what a container of an online deployment's pods has written. Relays of a cluster's extension serve it: the stream
 	// carries the text and ends.
 	KindLog = "log"
+	// KindFollow is the same as it is written, by all pods that the deployment has and gets: the stream carries a PodLine in each line
+	// and goes on until one side closes it.
+	KindFollow = "follow"
 )
 
 // Groups that a caller of the API server may be in, by the roles they have on the connected cluster's resource. The cluster's
@@ -40,10 +44,11 @@ type Target struct {
 	JobID     string `json:"jobId,omitempty"`
 	Rank      int    `json:"rank,omitempty"`
 	// Deployment (v1alpha1.DeploymentObjectName) and Container name, with Namespace, whose log is read; Tail is how many lines of
-	// each pod.
-	Deployment string `json:"deployment,omitempty"`
-	Container  string `json:"container,omitempty"`
-	Tail       int    `json:"tail,omitempty"`
+	// each pod, Since from when on they are followed.
+	Deployment string    `json:"deployment,omitempty"`
+	Container  string    `json:"container,omitempty"`
+	Tail       int       `json:"tail,omitempty"`
+	Since      time.Time `json:"since,omitzero"`
 	// User (an object id), UserKind and Groups are in whose name the API server is used.
 	User     string   `json:"user,omitempty"`
 	UserKind string   `json:"userKind,omitempty"`
@@ -72,10 +77,10 @@ func (t Target) Validate() error {
 		return t.validateRun()
 	case KindKube:
 		return t.validateKube()
-	case KindLog:
+	case KindLog, KindFollow:
 		return t.validateLog()
 	}
-	return fmt.Errorf("relay target kind %.40q is not allowed; only %q, %q and %q are", t.Kind, KindRun, KindKube, KindLog)
+	return fmt.Errorf("relay target kind %.40q is not allowed; only %q, %q, %q and %q are", t.Kind, KindRun, KindKube, KindLog, KindFollow)
 }
 
 // MaxTail is how many lines of a pod a relay sends at most.
@@ -89,8 +94,10 @@ func (t Target) validateLog() error {
 		return fmt.Errorf("relay target deployment %.80q is not the name of an object", t.Deployment)
 	case !slices.Contains(containers, t.Container):
 		return fmt.Errorf("relay target container %.80q is none of %q", t.Container, containers)
-	case t.Tail < 1 || t.Tail > MaxTail:
+	case t.Tail < 0 || t.Tail > MaxTail || t.Tail == 0 && t.Kind == KindLog:
 		return fmt.Errorf("relay target tail %d is not 1 to %d", t.Tail, MaxTail)
+	case !t.Since.IsZero() && t.Kind == KindLog:
+		return errors.New("a relay target of kind log has no since")
 	case t.JobID != "" || t.Rank != 0 || t.User != "" || t.UserKind != "" || len(t.Groups) > 0:
 		return errors.New("a relay target of kind log names a deployment only")
 	}
@@ -129,14 +136,16 @@ func (t Target) validateKube() error {
 	return nil
 }
 
-func (t Target) hasLog() bool { return t.Deployment != "" || t.Container != "" || t.Tail != 0 }
+func (t Target) hasLog() bool {
+	return t.Deployment != "" || t.Container != "" || t.Tail != 0 || !t.Since.IsZero()
+}
 
 // String says for people what a target is.
 func (t Target) String() string {
 	if t.Kind == KindKube {
 		return "the API server"
 	}
-	if t.Kind == KindLog {
+	if t.Kind == KindLog || t.Kind == KindFollow {
 		return fmt.Sprintf("the log of %s of deployment %s", t.Container, t.Deployment)
 	}
 	return fmt.Sprintf("rank %d of run %s", t.Rank, t.JobID)

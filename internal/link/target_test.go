@@ -27,6 +27,11 @@ func TestTargetsOfTheAPIServer(t *testing.T) {
 		"a log of all":          {`{"kind":"log","namespace":"x","deployment":"a,b!=c","container":"inference-server","tail":1}`, "is not the name of an object"},
 		"a log of another":      {`{"kind":"log","namespace":"x","deployment":"a","container":"istio-proxy","tail":1}`, "is none of"},
 		"a log and a run":       {`{"kind":"log","namespace":"x","deployment":"a","container":"inference-server","tail":1,"jobId":"0123456789abcdef0123456789abcdef"}`, "names a deployment only"},
+		"a log since":           {`{"kind":"log","namespace":"x","deployment":"a","container":"inference-server","tail":1,"since":"2026-03-04T05:06:07Z"}`, "has no since"},
+		"following":             {`{"kind":"follow","namespace":"x","deployment":"a","container":"storage-initializer","since":"2026-03-04T05:06:07Z"}`, ""},
+		"following too much":    {`{"kind":"follow","namespace":"x","deployment":"a","container":"inference-server","tail":10001}`, "is not 1 to 10000"},
+		"following a user":      {`{"kind":"follow","namespace":"x","deployment":"a","container":"inference-server","user":"` + objectID + `"}`, "names a deployment only"},
+		"a run since":           {`{"kind":"run","namespace":"x","jobId":"0123456789abcdef0123456789abcdef","since":"2026-03-04T05:06:07Z"}`, "has no user and no deployment"},
 		"a run with a log":      {`{"kind":"run","namespace":"x","jobId":"0123456789abcdef0123456789abcdef","tail":1}`, "has no user and no deployment"},
 	} {
 		t.Run(name, func(t *testing.T) {

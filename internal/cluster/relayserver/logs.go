@@ -26,20 +26,14 @@ const (
 
 // logs sends what a container has written in each pod of a deployment.
 func (s *Server) logs(ctx context.Context, t link.Target, stream net.Conn) error {
-	pods, err := s.kube.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.LabelDeployment: t.Deployment}.String()})
-	switch {
-	case err != nil:
-		err = fmt.Errorf("finding the pods of deployment %s: %w", t.Deployment, err)
-	case len(pods.Items) == 0:
+	pods, err := s.podsOf(ctx, t)
+	if err == nil && len(pods) == 0 {
 		err = fmt.Errorf("deployment %s has no pod in namespace %s", t.Deployment, t.Namespace)
 	}
 	if answerErr := link.AnswerTarget(stream, err); err != nil || answerErr != nil {
 		return errors.Join(err, answerErr)
 	}
-	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int {
-		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
-	for _, pod := range pods.Items[:min(len(pods.Items), maxLogPods)] {
+	for _, pod := range pods[:min(len(pods), maxLogPods)] {
 		if _, err := fmt.Fprintf(stream, "==> pod %s <==\n", pod.Name); err != nil {
 			return err
 		}
@@ -50,11 +44,23 @@ func (s *Server) logs(ctx context.Context, t link.Target, stream net.Conn) error
 	return nil
 }
 
+// podsOf are a deployment's pods, the newest first.
+func (s *Server) podsOf(ctx context.Context, t link.Target) ([]corev1.Pod, error) {
+	pods, err := s.kube.CoreV1().Pods(t.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.LabelDeployment: t.Deployment}.String()})
+	if err != nil {
+		return nil, fmt.Errorf("finding the pods of deployment %s: %w", t.Deployment, err)
+	}
+	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return pods.Items, nil
+}
+
 // podLog sends one pod's part. What the API server says in the place of a log, such as that the container waits for its image, is
 // worth reading too.
 func (s *Server) podLog(ctx context.Context, t link.Target, pod string, stream net.Conn) error {
 	tail, limit := int64(t.Tail), int64(maxLogBytes)
-	log, err := s.kube.CoreV1().Pods(t.Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: t.Container, TailLines: &tail, LimitBytes: &limit}).Stream(ctx)
+	log, err := s.openLog(ctx, t.Namespace, pod, &corev1.PodLogOptions{Container: t.Container, TailLines: &tail, LimitBytes: &limit})
 	if err != nil {
 		_, err := fmt.Fprintln(stream, "no log:", err)
 		return err

@@ -6,6 +6,7 @@ package relayserver
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -30,17 +31,23 @@ type Server struct {
 	log  *slog.Logger
 	port int
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// openLog reads a pod's log; poll is how often a follower looks for pods.
+	openLog func(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error)
+	poll    time.Duration
 }
 
 // New makes a Server.
 func New(kube kubernetes.Interface, log *slog.Logger) *Server {
-	return &Server{kube: kube, log: log, port: commonruntime.LogPort, dial: (&net.Dialer{}).DialContext}
+	open := func(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+		return kube.CoreV1().Pods(namespace).GetLogs(pod, o).Stream(ctx)
+	}
+	return &Server{kube: kube, log: log, port: commonruntime.LogPort, dial: (&net.Dialer{}).DialContext, openLog: open, poll: 2 * time.Second}
 }
 
 // Handle serves one stream; link.ServeRelay calls it with a target that link has validated.
 func (s *Server) Handle(ctx context.Context, t link.Target, stream net.Conn) {
-	if t.Kind == link.KindLog {
-		if err := s.logs(ctx, t, stream); err != nil {
+	if send := map[string]func(context.Context, link.Target, net.Conn) error{link.KindLog: s.logs, link.KindFollow: s.follow}[t.Kind]; send != nil {
+		if err := send(ctx, t, stream); err != nil {
 			s.log.Info("log not sent", "namespace", t.Namespace, "deployment", t.Deployment, "container", t.Container, "error", err)
 		}
 		return

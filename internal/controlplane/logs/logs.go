@@ -46,8 +46,6 @@ type Config struct {
 	Blobs Blobs
 	Clock func() time.Time
 	Log   *slog.Logger
-	// Stop ends followers, which would not end by themselves; nil means never.
-	Stop context.Context
 	// Poll is how often a follower looks; 0 means 1 s.
 	Poll time.Duration
 	// MaxBytes bounds what is kept of one cluster; 0 means MaxBytes.
@@ -66,9 +64,6 @@ func New(cfg Config) *Keeper {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Stop == nil {
-		cfg.Stop = context.Background()
 	}
 	if cfg.Poll == 0 {
 		cfg.Poll = time.Second

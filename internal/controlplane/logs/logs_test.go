@@ -17,7 +17,6 @@ import (
 	"gocloud.dev/blob/memblob"
 
 	"fairlead.dev/fairlead/internal/controlplane/blobs"
-	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 	"fairlead.dev/fairlead/internal/link"
@@ -106,7 +105,7 @@ func (w *world) take(chunks ...link.LogChunk) []link.LogCursor {
 func (w *world) get(params map[string]string) (texts []string, earlier bool) {
 	w.t.Helper()
 	res := httptest.NewRecorder()
-	if err := w.Serve(res, httptest.NewRequest("GET", "/", nil), w.rec, params, resource.Principal{}); err != nil {
+	if err := w.Serve(res, httptest.NewRequest("GET", "/", nil), w.rec, params); err != nil {
 		w.t.Fatal(err)
 	}
 	for dec := json.NewDecoder(res.Body); ; {
@@ -215,7 +214,7 @@ func TestRefusals(t *testing.T) {
 			name, value, _ := strings.Cut(p, "=")
 			q[name] = value
 		}
-		if err := w.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), w.rec, q, resource.Principal{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := w.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), w.rec, q); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: %v, want %q", params, err, want)
 		}
 	}
@@ -239,7 +238,7 @@ func TestFollow(t *testing.T) {
 	w := newWorld(t)
 	w.take(chunk("a", link.LogCursor{}, at(1), noon, "one"))
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		_ = w.Serve(rw, r, w.rec, map[string]string{"follow": "true", "search": "o"}, resource.Principal{})
+		_ = w.Serve(rw, r, w.rec, map[string]string{"follow": "true", "search": "o"})
 	}))
 	defer srv.Close()
 	res, err := srv.Client().Get(srv.URL)
@@ -260,19 +259,6 @@ func TestFollow(t *testing.T) {
 	next("two")
 	w.take(chunk("b", link.LogCursor{}, at(1), noon.Add(-time.Hour), "four"))
 	next("four")
-}
-
-// TestFollowersEnd: with the server, and with their tokens.
-func TestFollowersEnd(t *testing.T) {
-	w := newWorld(t)
-	stop, cancel := context.WithCancel(t.Context())
-	cancel()
-	w.cfg.Stop = stop
-	w.get(map[string]string{"follow": "true"})
-	w.cfg.Stop = t.Context()
-	if err := w.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), w.rec, map[string]string{"follow": "true"}, resource.Principal{Expires: time.Now().Add(time.Millisecond)}); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestClean(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/api/arm"
+	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
@@ -51,10 +52,10 @@ func parse(owner string, q map[string]string, now time.Time) (query, error) {
 			return out, arm.Invalid("search", "search=%.100q is not a regular expression: %v. Put a backslash before characters that are meant as they are.", s, err)
 		}
 	}
-	if out.From, err = moment("since", q["since"], now); err != nil {
+	if out.From, err = resource.Moment("since", q["since"], now); err != nil {
 		return out, err
 	}
-	if out.To, err = moment("until", q["until"], now); err != nil {
+	if out.To, err = resource.Moment("until", q["until"], now); err != nil {
 		return out, err
 	}
 	if !out.To.IsZero() && !out.From.Before(out.To) {
@@ -74,19 +75,4 @@ func parse(owner string, q map[string]string, now time.Time) (query, error) {
 		return out, arm.Invalid("until", "until cannot be given with follow: what is followed has no end.")
 	}
 	return out, nil
-}
-
-// moment reads a time, or how long ago it was.
-func moment(name, v string, now time.Time) (time.Time, error) {
-	if v == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(v); err == nil && d >= 0 {
-		return now.Add(-d).UTC(), nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, v)
-	if err != nil {
-		return t, arm.Invalid(name, "%s=%.40q is neither a duration such as 90m nor a time such as 2026-03-04T05:06:07Z.", name, v)
-	}
-	return t.UTC(), nil
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"fairlead.dev/fairlead/internal/controlplane/resource"
 	"fairlead.dev/fairlead/internal/controlplane/store"
 )
 
@@ -49,18 +48,12 @@ func (k *Keeper) List(ctx context.Context, cluster store.Record, params map[stri
 	return map[string]any{"value": out}, nil
 }
 
-// Serve answers with lines of a cluster, one JSON object each, by time; a follower gets more until it, its token or the server ends.
-func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, cluster store.Record, params map[string]string, p resource.Principal) error {
+// Serve answers with lines of a cluster, one JSON object each, by time and a follower more until the request ends.
+func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, cluster store.Record, params map[string]string) error {
 	q, err := parse(Owner(cluster.Key, cluster.Seq), params, k.cfg.Clock())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	if !p.Expires.IsZero() {
-		ctx, cancel = context.WithDeadline(r.Context(), p.Expires)
-	}
-	defer cancel()
-	defer context.AfterFunc(k.cfg.Stop, cancel)()
 	answer, err := k.find(r.Context(), q)
 	if err != nil {
 		return err
@@ -78,7 +71,7 @@ func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, cluster store.Rec
 		return cutOff(r, err)
 	}
 	answer.lines = nil
-	if err := k.follow(ctx, q, answer.read, s.send); err != nil && ctx.Err() == nil {
+	if err := k.follow(r.Context(), q, answer.read, s.send); err != nil && r.Context().Err() == nil {
 		k.cfg.Log.Warn("following logs", "cluster", cluster.Key, "err", err)
 		return cutOff(r, err)
 	}

@@ -63,9 +63,9 @@ func kindOf(principal string) string {
 	return ""
 }
 
-// servedAs is the kind of relay that serves a kind of target: those of an extension serve two.
+// servedAs is the kind of relay that serves a kind of target: those of an extension serve three.
 func servedAs(target string) string {
-	if target == link.KindLog {
+	if target == link.KindLog || target == link.KindFollow {
 		return link.KindRun
 	}
 	return target

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"regexp"
 	"time"
@@ -61,6 +62,9 @@ type Type struct {
 	Samples func(ctx context.Context, r store.Reader, rec store.Record, from, to time.Time) ([]store.Sample, error)
 	// LogsOf is the Key of the cluster whose logs are read below a resource of the type; nil for types without.
 	LogsOf func(rec store.Record) string
+	// LiveLogs opens what the containers of a resource write, a JSON object a line, which goes on until it is closed or breaks; nil for
+	// types without.
+	LiveLogs func(ctx context.Context, rec store.Record, query map[string]string) (io.ReadCloser, error)
 	// JSONC: bodies may have comments and names without quotes, as azure-cli sends templates.
 	JSONC bool
 	// Views by lower-case name: GET <id>/<view> lists what belongs to a resource and is none itself, GET <id>/<view>/<name> shows one.

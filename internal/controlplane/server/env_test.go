@@ -87,6 +87,19 @@ func testTypes() []*resource.Type {
 				return r.Samples(ctx, rec.Key, from, to)
 			},
 			JSONC: true,
+			LiveLogs: func(_ context.Context, _ store.Record, q map[string]string) (io.ReadCloser, error) {
+				if q["then"] == "refused" {
+					return nil, arm.Errorf(http.StatusConflict, "ResourceNotReady", "There is no log.")
+				}
+				r, w := io.Pipe()
+				go func() {
+					_, _ = io.WriteString(w, "{}\n")
+					if q["then"] == "breaks" {
+						w.Close()
+					}
+				}()
+				return r, nil
+			},
 			Views: map[string]resource.View{"labels": func(_ context.Context, _ store.Reader, rec store.Record) ([]resource.Viewed, error) {
 				return []resource.Viewed{{Name: "One", Body: map[string]string{"of": rec.Name}}}, nil
 			}},

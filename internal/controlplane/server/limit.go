@@ -25,10 +25,13 @@ func (s *server) withBodyLimit(next http.Handler) http.Handler {
 	})
 }
 
-// withTimeout bounds how long a request may take, also in sending its body. Streams do not pass here.
+// untimed is the key of a request's context as it was before withTimeout.
+type untimed struct{}
+
+// withTimeout bounds how long a request may take, also in sending its body; endless lifts that.
 func (s *server) withTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), untimed{}, r.Context()), requestTimeout)
 		defer cancel()
 		rc := http.NewResponseController(w)
 		// Recorders in tests know no deadlines; real connections do.
@@ -37,4 +40,26 @@ func (s *server) withTimeout(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// endless is a request whose answer goes on until its client, its token or the server ends; end does it, too.
+func (s *server) endless(w http.ResponseWriter, r *http.Request) (out *http.Request, end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	if p := principal(ctx); !p.Expires.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, p.Expires)
+	}
+	var stops []func() bool
+	for _, until := range []context.Context{s.cfg.Stop, r.Context()} {
+		if before, ok := until.Value(untimed{}).(context.Context); ok {
+			until = before
+		}
+		stops = append(stops, context.AfterFunc(until, cancel))
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every ResponseWriter can
+	return r.WithContext(ctx), func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
 }

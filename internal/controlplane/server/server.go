@@ -51,8 +51,10 @@ type Config struct {
 	Public func(mux *http.ServeMux)
 	// Ready reports why the server can't serve; nil means always ready.
 	Ready func(ctx context.Context) error
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Stop ends answers that would go on for ever; nil means never.
+	Stop context.Context
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // server holds what handlers need.
@@ -76,6 +78,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Stop == nil {
+		cfg.Stop = context.Background()
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

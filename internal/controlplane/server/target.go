@@ -222,7 +222,7 @@ func (s *server) parseOdd(method string, id arm.ID, ns string, parts []string) (
 	}
 	if len(parts) > 1 {
 		if t, ok := s.cfg.Engine.Registry.Lookup(scope.Type()); ok {
-			if k, isLogs := logKinds[strings.ToLower(parts[len(parts)-1])]; isLogs && t.LogsOf != nil {
+			if k, isLogs := logKinds[strings.ToLower(parts[len(parts)-1])]; isLogs && (t.LogsOf != nil || k == kindLogs && t.LiveLogs != nil) {
 				return s.about(k, scope)
 			}
 			if sel, ok := t.Selections[strings.ToLower(parts[len(parts)-1])]; ok && method != http.MethodPost {

@@ -391,6 +391,48 @@ func TestDeploymentLogs(t *testing.T) {
 	}
 }
 
+// TestLiveLogs: what is asked of the cluster, and what is refused before it is.
+func TestLiveLogs(t *testing.T) {
+	e := typestest.New(t)
+	e.Serving()
+	e.Put(typestest.Blue, typestest.BlueBody)
+	var asked link.Target
+	e.OpenRelay = func(_ context.Context, _ string, target link.Target) (net.Conn, error) {
+		asked = target
+		near, far := net.Pipe()
+		go func() { _, _ = io.WriteString(far, "{}\n"); far.Close() }()
+		return near, target.Validate()
+	}
+	open := func(query map[string]string) (string, error) {
+		t.Helper()
+		typ, _ := e.Engine.Registry.Lookup(arm.MustParseID(typestest.Blue).Type())
+		src, err := typ.LiveLogs(t.Context(), e.Record(typestest.Blue), query)
+		if err != nil {
+			return "", err
+		}
+		defer src.Close()
+		got, err := io.ReadAll(src)
+		return string(got), err
+	}
+	if got, err := open(map[string]string{"api-version": "x", "follow": "true", "container": "storage-initializer", "tail": "0", "since": "2026-03-04T05:06:07Z"}); err != nil || got != "{}\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	want := link.Target{Kind: "follow", Namespace: "train", Deployment: v1alpha1.DeploymentObjectName("digits", "blue"), Container: "storage-initializer", Since: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := open(map[string]string{"follow": "True"}); err != nil || asked.Tail != 5000 || asked.Container != "inference-server" {
+		t.Errorf("by default %+v, %v", asked, err)
+	}
+	for text, q := range map[string]map[string]string{
+		"is had from POST getLogs": {}, `follow="maybe" is not true`: {"follow": "maybe"}, "inference-server, storage-initializer": {"follow": "true", "container": "sidecar"},
+		"from 0 to 10000": {"follow": "true", "tail": "10001"}, "neither a duration": {"follow": "true", "since": "yesterday"}, "There are: container": {"follow": "true", "pod": "x"},
+	} {
+		_, err := open(q)
+		code(t, err, 400, "InvalidParameter", text)
+	}
+}
+
 // TestScaleByDefault: a number that is given holds, also one; without any, one pod scales by itself.
 func TestScaleByDefault(t *testing.T) {
 	e := typestest.New(t)

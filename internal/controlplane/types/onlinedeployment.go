@@ -24,7 +24,7 @@ func onlineDeployment(d Deps) *resource.Type {
 		APIVersions: mlVersions, NameRule: servingName, NameHelp: servingHelp, Async: true,
 		Admit:   d.admitDeployment,
 		Remove:  d.removeDeployment,
-		Samples: ownSamples,
+		Samples: ownSamples, LiveLogs: d.liveLogs,
 		Actions: map[string]resource.Action{
 			"getlogs": {Permission: "read", Run: d.deploymentLogs},
 			"skus":    {Permission: "read", Run: deploymentSKUs},

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
 	"fairlead.dev/fairlead/api/machinelearning"
 	"fairlead.dev/fairlead/internal/controlplane/resource"
+	"fairlead.dev/fairlead/internal/controlplane/store"
 	"fairlead.dev/fairlead/internal/controlplane/types/serving"
 	"fairlead.dev/fairlead/internal/link"
 )
@@ -47,26 +51,73 @@ func (d Deps) deploymentLogs(ctx context.Context, a *resource.Call) (any, error)
 	if tail < 1 || tail > link.MaxTail {
 		return nil, arm.Invalid("tail", "tail is %d; it must be 1 to %d.", tail, link.MaxTail)
 	}
-	st, err := serving.DecodeDeployment(a.Record)
+	conn, t, err := d.openLog(ctx, a.Record, link.Target{Kind: link.KindLog, Tail: tail,
+		Container: map[string]string{"InferenceServer": v1alpha1.ServingContainer, "StorageInitializer": v1alpha1.FetchContainer}[typ]})
 	if err != nil {
 		return nil, err
 	}
-	t := link.Target{Kind: link.KindLog, Namespace: st.Namespace, Deployment: v1alpha1.DeploymentObjectName(st.Spec.Endpoint, st.Spec.Name),
-		Container: map[string]string{"InferenceServer": v1alpha1.ServingContainer, "StorageInitializer": v1alpha1.FetchContainer}[typ], Tail: tail}
-	text, err := d.readLog(ctx, st.Cluster, t)
+	text, err := readLog(ctx, conn, t)
 	return machinelearning.DeploymentLogs{Content: text}, err
 }
 
-func (d Deps) readLog(ctx context.Context, cluster string, t link.Target) (string, error) {
-	conn, err := d.OpenRelay(ctx, cluster, t)
+// liveLogs follows a container in all pods that the deployment has and gets: GET <deployment>/logs?follow=true.
+func (d Deps) liveLogs(ctx context.Context, rec store.Record, query map[string]string) (io.ReadCloser, error) {
+	t, err := followTarget(query, d.Clock())
+	if err != nil {
+		return nil, err
+	}
+	conn, _, err := d.openLog(ctx, rec, t)
+	return conn, err
+}
+
+// followParameters are those that a follower may give.
+var followParameters = []string{"container", "tail", "since", "follow", "api-version"}
+
+func followTarget(q map[string]string, now time.Time) (link.Target, error) {
+	t := link.Target{Kind: link.KindFollow, Container: v1alpha1.ServingContainer, Tail: defaultTail}
+	for name := range q {
+		if !slices.Contains(followParameters, strings.ToLower(name)) {
+			return t, arm.Invalid(name, "There is no parameter %.40q. There are: %s.", name, strings.Join(followParameters, ", "))
+		}
+	}
+	var err error
+	if follow, err := strconv.ParseBool(q["follow"]); err != nil || !follow {
+		return t, arm.Invalid("follow", "follow=%.20q is not true. The logs of a deployment are followed here; what there is now is had from POST getLogs.", q["follow"])
+	}
+	if v := q["container"]; v != "" {
+		if t.Container, err = enum("container", v, v1alpha1.ServingContainer, v1alpha1.FetchContainer); err != nil {
+			return t, err
+		}
+	}
+	if v := q["tail"]; v != "" {
+		if t.Tail, err = strconv.Atoi(v); err != nil || t.Tail < 0 || t.Tail > link.MaxTail {
+			return t, arm.Invalid("tail", "tail=%.20q is not a number from 0 to %d.", v, link.MaxTail)
+		}
+	}
+	t.Since, err = resource.Moment("since", q["since"], now)
+	return t, err
+}
+
+// openLog reaches a log of the deployment in its cluster. The caller closes the connection.
+func (d Deps) openLog(ctx context.Context, rec store.Record, t link.Target) (net.Conn, link.Target, error) {
+	st, err := serving.DecodeDeployment(rec)
+	if err != nil {
+		return nil, t, err
+	}
+	t.Namespace, t.Deployment = st.Namespace, v1alpha1.DeploymentObjectName(st.Spec.Endpoint, st.Spec.Name)
+	conn, err := d.OpenRelay(ctx, st.Cluster, t)
 	if refused, ok := errors.AsType[*link.RefusedError](err); ok {
-		return "", arm.Errorf(http.StatusConflict, "ResourceNotReady", "There is no log: %s.", refused.Message)
+		return nil, t, arm.Errorf(http.StatusConflict, "ResourceNotReady", "There is no log: %s.", refused.Message)
 	}
 	if err != nil {
-		name := cluster[strings.LastIndexByte(cluster, '/')+1:]
-		return "", &arm.Error{Status: http.StatusServiceUnavailable, Code: "InferencingClientCallFailed", Cause: err,
+		name := st.Cluster[strings.LastIndexByte(st.Cluster, '/')+1:]
+		return nil, t, &arm.Error{Status: http.StatusServiceUnavailable, Code: "InferencingClientCallFailed", Cause: err,
 			Message: fmt.Sprintf("Logs are read from the cluster itself, and the k8s-extension of cluster %s isn't connectable now. Check the pods of relayserver: kubectl get po -n azureml.", name)}
 	}
+	return conn, t, nil
+}
+
+func readLog(ctx context.Context, conn net.Conn, t link.Target) (string, error) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(logTime))
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
