@@ -107,7 +107,9 @@ func (f *follower) act(ctx context.Context, pods []corev1.Pod, first bool, reade
 			f.mu.Lock()
 			cancel := f.cancels[a.uid]
 			f.mu.Unlock()
-			cancel()
+			if cancel != nil { // else its log has just ended
+				cancel()
+			}
 		case actRead:
 			reading, cancel := context.WithCancel(ctx)
 			f.mu.Lock()

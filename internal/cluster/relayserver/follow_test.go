@@ -186,3 +186,23 @@ func TestFollow_Waits(t *testing.T) {
 	}
 	ours.Close()
 }
+
+// TestFollow_EndsWhileCut: logs end by themselves at the moment when they are cut.
+func TestFollow_EndsWhileCut(t *testing.T) {
+	for range 20 {
+		f := &follower{s: New(fake.NewClientset(), slog.New(slog.DiscardHandler)), out: bufio.NewWriter(io.Discard), known: map[types.UID]*followed{}, cancels: map[types.UID]context.CancelFunc{}}
+		for i := range 500 {
+			uid := types.UID(fmt.Sprint(i))
+			f.known[uid] = &followed{name: string(uid), reading: true, missed: maxMissed - 1}
+			f.cancels[uid] = func() {}
+		}
+		var readers sync.WaitGroup
+		for i := range 500 {
+			readers.Go(func() { f.ended(types.UID(fmt.Sprint(i)), true) })
+		}
+		if err := f.act(t.Context(), nil, false, &readers); err != nil {
+			t.Fatal(err)
+		}
+		readers.Wait()
+	}
+}
