@@ -83,11 +83,14 @@ func (f *Front) Delete(ctx context.Context, account, container, name string) err
 	if err != nil {
 		return err
 	}
-	unlock, err := f.lock(ctx, n)
+	held, unlock, err := f.lock(ctx, n)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := held(); err != nil {
+		return err
+	}
 	return f.remove(ctx, n)
 }
 
@@ -100,7 +103,7 @@ func (f *Front) Append(ctx context.Context, account, container, name string, at 
 	if err != nil {
 		return err
 	}
-	unlock, err := f.lock(ctx, n)
+	held, unlock, err := f.lock(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (f *Front) Append(ctx context.Context, account, container, name string, at 
 		}
 	}
 	r := (&http.Request{Header: http.Header{}}).WithContext(ctx) // an append without conditions of HTTP
-	_, _, err = f.appendAt(&request{Request: r, name: n}, data, at, -1)
+	_, _, err = f.appendAt(&request{Request: r, name: n}, held, data, at, -1)
 	var e *Error
 	if errors.As(err, &e) && e.Code == "AppendPositionConditionNotMet" {
 		return fmt.Errorf("%w: %s", ErrPosition, e.Message)

@@ -106,13 +106,16 @@ func (f *Front) createAppend(r *request, opts *blob.WriterOptions) error {
 		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "Content-Length %d: an append blob is created empty; append afterwards.", r.ContentLength)
 	}
 	ctx := r.Context()
-	unlock, err := f.lock(ctx, r.name)
+	held, unlock, err := f.lock(ctx, r.name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	old, err := f.mayReplace(r)
 	if err != nil {
+		return err
+	}
+	if err := held(); err != nil {
 		return err
 	}
 	if err := f.removeAppend(ctx, r.name); err != nil {
@@ -181,12 +184,12 @@ func (f *Front) appendBlock(r *request) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := f.lock(r.Context(), r.name)
+	held, unlock, err := f.lock(r.Context(), r.name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	i, at, err := f.appendAt(r, data, pos, maxSize)
+	i, at, err := f.appendAt(r, held, data, pos, maxSize)
 	if err != nil {
 		return err
 	}
@@ -216,7 +219,7 @@ func appendConditions(h http.Header) (pos, maxSize int64, err error) {
 
 // appendAt writes data as a new segment at the blob's end; the blob's lock must be held. What it remembers of the blob, where this
 // process is the only one that writes, is trusted only when the caller names the same position.
-func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, int64, error) {
+func (f *Front) appendAt(r *request, held func() error, data []byte, pos, maxSize int64) (*info, int64, error) {
 	ctx, n := r.Context(), r.name
 	i := f.tails.get(n)
 	fresh := false
@@ -231,6 +234,9 @@ func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, in
 		if err := checkAppend(r, i, pos, maxSize, int64(len(data))); err != nil {
 			return nil, 0, err
 		}
+		if err := held(); err != nil {
+			return nil, 0, err
+		}
 		s := segment{offset: i.size, size: int64(len(data))}
 		err := f.write(ctx, s.key(n), data, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: true})
 		if taken(err) {
@@ -241,7 +247,7 @@ func (f *Front) appendAt(r *request, data []byte, pos, maxSize int64) (*info, in
 			f.tails.drop(n)
 			return nil, 0, fmt.Errorf("appending to %s: %w", n, err)
 		}
-		return f.appended(ctx, i, s), s.offset, nil
+		return f.appended(ctx, held, i, s), s.offset, nil
 	}
 	return nil, 0, errorf(http.StatusServiceUnavailable, "ServerBusy", "Too many appends to %s at once; retry.", n)
 }
@@ -265,13 +271,13 @@ func checkAppend(r *request, i *info, pos, maxSize, add int64) error {
 }
 
 // appended is the blob after a segment was added, merged where due, and remembered.
-func (f *Front) appended(ctx context.Context, i *info, s segment) *info {
+func (f *Front) appended(ctx context.Context, held func() error, i *info, s segment) *info {
 	n := *i
 	n.segs = append(slices.Clone(i.segs), s)
 	n.size = s.end()
 	n.modTime = f.cfg.Clock()
 	n.etag = makeETag(i.attrs.ModTime, n.size, i.attrs.Metadata[metaWrite])
-	for f.merge(context.WithoutCancel(ctx), &n) {
+	for f.merge(context.WithoutCancel(ctx), held, &n) {
 	}
 	if f.cfg.Lock == nil { // others may write to the blob, or make it again
 		f.tails.put(&n)
@@ -280,7 +286,7 @@ func (f *Front) appended(ctx context.Context, i *info, s segment) *info {
 }
 
 // merge joins the last segments when mergeCount of one level end the blob. A failure is only logged: the blob is whole without it.
-func (f *Front) merge(ctx context.Context, i *info) bool {
+func (f *Front) merge(ctx context.Context, held func() error, i *info) bool {
 	k := len(i.segs) - mergeCount
 	if k < 0 {
 		return false
@@ -301,7 +307,12 @@ func (f *Front) merge(ctx context.Context, i *info) bool {
 	}
 	defer src.Close()
 	opts := &blob.WriterOptions{ContentType: "application/octet-stream"}
-	err := f.upload(ctx, joined.key(i.name), opts, src, func(finish func() error) error { return finish() })
+	err := f.upload(ctx, joined.key(i.name), opts, src, func(finish func() error) error {
+		if err := held(); err != nil {
+			return err
+		}
+		return finish()
+	})
 	if err == nil {
 		err = f.deleteSegments(ctx, i.name, i.extra)
 	}

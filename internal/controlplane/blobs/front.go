@@ -40,8 +40,9 @@ type Config struct {
 	// Verify tells who sent a request with a bearer token.
 	Verify    func(*http.Request) (resource.Principal, error)
 	Authorize AuthorizeFunc
-	// Lock takes a lock with a name among all processes that use the bucket, and gives what frees it; nil when this is the only one.
-	Lock  func(ctx context.Context, name string) (unlock func(), err error)
+	// Lock takes a lock with a name among all processes that use the bucket, and gives what tells whether it is still held and what
+	// frees it; nil when this is the only one.
+	Lock  func(ctx context.Context, name string) (held func() error, unlock func(), err error)
 	Clock func() time.Time
 	Log   *slog.Logger
 }
@@ -58,7 +59,9 @@ type Front struct {
 	tails tailCache
 	dirs  dirCache
 	sums  sumCache
-	sync  func(name string) error // brings a file or folder to the disk
+	// rewrites has room for those that write a blob anew under its lock, which may take long: others need locks meanwhile.
+	rewrites chan struct{}
+	sync     func(name string) error // brings a file or folder to the disk
 	// rename and link give a file its name.
 	rename, link func(from, to string) error
 }
@@ -72,7 +75,7 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{cfg: cfg, sync: syncPath, rename: os.Rename, link: os.Link, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	f := &Front{cfg: cfg, rewrites: make(chan struct{}, maxRewrites), sync: syncPath, rename: os.Rename, link: os.Link, https: strings.HasPrefix(cfg.PublicURL, "https://")}
 	if cfg.Bucket != nil {
 		var info os.FileInfo
 		f.folder = cfg.Bucket.As(&info)

@@ -39,9 +39,12 @@ func newWorld(t *testing.T, bucket *blob.Bucket) *world {
 func newReplica(t *testing.T, bucket *blob.Bucket, locks *keyLocks) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Now()}
-	var lock func(context.Context, string) (func(), error)
+	var lock func(context.Context, string) (func() error, func(), error)
 	if locks != nil {
-		lock = func(_ context.Context, name string) (func(), error) { return locks.lock(name), nil }
+		lock = func(ctx context.Context, name string) (func() error, func(), error) {
+			unlock, err := locks.lock(ctx, name)
+			return func() error { return nil }, unlock, err
+		}
 	}
 	mux := http.NewServeMux()
 	w.srv = httptest.NewServer(ByHost("localhost", mux))

@@ -7,18 +7,27 @@ import (
 )
 
 // lock orders the writes of one blob, in this process and in others on the same bucket. Nothing may be written of what was found
-// before it was taken.
-func (f *Front) lock(ctx context.Context, n blobName) (unlock func(), err error) {
-	here := f.locks.lock(n.blockKey())
-	if f.cfg.Lock == nil {
-		return here, nil
+// before it was taken, nor when held says that it was lost, which is asked right before what was written becomes visible.
+func (f *Front) lock(ctx context.Context, n blobName) (held func() error, unlock func(), err error) {
+	here, err := f.locks.lock(ctx, n.blockKey())
+	if err != nil {
+		return nil, nil, errBusy(fmt.Errorf("waiting for %s: %w", n, err))
 	}
-	elsewhere, err := f.cfg.Lock(ctx, "blob "+n.String())
+	if f.cfg.Lock == nil {
+		return func() error { return nil }, here, nil
+	}
+	still, elsewhere, err := f.cfg.Lock(ctx, "blob "+n.String())
 	if err != nil {
 		here()
-		return nil, errBusy(fmt.Errorf("locking %s: %w", n, err))
+		return nil, nil, errBusy(fmt.Errorf("locking %s: %w", n, err))
 	}
-	return func() {
+	held = func() error {
+		if err := still(); err != nil {
+			return errBusy(fmt.Errorf("writing %s: %w", n, err))
+		}
+		return nil
+	}
+	return held, func() {
 		elsewhere()
 		here()
 	}, nil
@@ -31,30 +40,44 @@ type keyLocks struct {
 }
 
 type keyLock struct {
-	mu   sync.Mutex
-	refs int
+	taken chan struct{} // has room for one
+	refs  int
 }
 
-// lock returns the unlock function.
-func (l *keyLocks) lock(key string) func() {
+// lock returns the unlock function, or an error when ctx ends first.
+func (l *keyLocks) lock(ctx context.Context, key string) (func(), error) {
+	k := l.enter(key)
+	select {
+	case k.taken <- struct{}{}:
+		return func() {
+			<-k.taken
+			l.leave(key, k)
+		}, nil
+	case <-ctx.Done():
+		l.leave(key, k)
+		return nil, ctx.Err()
+	}
+}
+
+func (l *keyLocks) enter(key string) *keyLock {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.m == nil {
 		l.m = make(map[string]*keyLock)
 	}
 	k := l.m[key]
 	if k == nil {
-		k = &keyLock{}
+		k = &keyLock{taken: make(chan struct{}, 1)}
 		l.m[key] = k
 	}
 	k.refs++
-	l.mu.Unlock()
-	k.mu.Lock()
-	return func() {
-		k.mu.Unlock()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.refs--; k.refs == 0 {
-			delete(l.m, key)
-		}
+	return k
+}
+
+func (l *keyLocks) leave(key string, k *keyLock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k.refs--; k.refs == 0 {
+		delete(l.m, key)
 	}
 }

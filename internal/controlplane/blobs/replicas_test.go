@@ -2,14 +2,20 @@ package blobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
+
+	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/store/postgres"
+	"fairlead.dev/fairlead/internal/testing/pgtest"
 )
 
 // eachPair runs a test with two fronts that share a bucket, as two control planes do.
@@ -148,10 +154,88 @@ func TestBlocksOfAReplacedBlob(t *testing.T) {
 // TestLockUnavailable: nothing is written where others cannot be asked to wait.
 func TestLockUnavailable(t *testing.T) {
 	w := newWorld(t, memblob.OpenBucket(nil))
-	w.cfg.Lock = func(context.Context, string) (func(), error) { return nil, fmt.Errorf("no database") }
+	w.cfg.Lock = func(context.Context, string) (func() error, func(), error) {
+		return nil, nil, fmt.Errorf("no database")
+	}
 	w.want(w.do("PUT", "a", "", "x", blockBlob), 503, "ServerBusy")
 	w.cfg.Lock = nil
 	w.want(w.do("GET", "a", "", ""), 404, "BlobNotFound")
+}
+
+// TestLockLost: who has lost its lock writes nothing more, for another may have it.
+func TestLockLost(t *testing.T) {
+	dsn := pgtest.Start(t, "fsync=off").NewDatabase(t)
+	db, err := postgres.Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	admin, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.WithoutCancel(t.Context()))
+	eachBucket(t, func(t *testing.T, w *world) {
+		w.want(w.do("PUT", "a", "", "old", blockBlob), 201, "")
+		w.want(w.do("PUT", "log", "", "", appendBlob), 201, "")
+		w.want(w.do("PUT", "log", "comp=appendblock", "old"), 201, "")
+		w.cfg.Lock = func(ctx context.Context, name string) (func() error, func(), error) {
+			held, unlock, err := db.(store.Locker).Lock(ctx, name)
+			if err == nil {
+				_, err = admin.Exec(ctx, "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'")
+			}
+			return held, unlock, err
+		}
+		busy := func(a answer) { t.Helper(); w.want(a, 503, "ServerBusy") }
+		busy(w.do("PUT", "a", "", "new", blockBlob))
+		busy(w.do("PUT", "a", "comp=metadata", "", "x-ms-meta-k: v"))
+		busy(w.do("DELETE", "a", "", ""))
+		busy(w.do("PUT", "log", "comp=metadata", "", "x-ms-meta-k: v"))
+		busy(w.do("PUT", "log", "comp=appendblock", "new"))
+		busy(w.do("PUT", "log", "", "", appendBlob))
+		for _, name := range []string{"a", "log"} {
+			if got := w.want(w.do("GET", name, "", ""), 200, ""); got.body != "old" || got.header.Get("x-ms-meta-k") != "" {
+				t.Errorf("%s is %q with %v", name, got.body, got.header)
+			}
+		}
+	})
+}
+
+// TestWaitingEnds: who waits for a blob's lock stops when its request does.
+func TestWaitingEnds(t *testing.T) {
+	var l keyLocks
+	unlock, err := l.lock(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.lock(gone, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("one that gave up: %v", err)
+	}
+	unlock()
+	if len(l.m) > 0 {
+		t.Errorf("%d locks are left", len(l.m))
+	}
+}
+
+// TestRewriteOfAReplacedBlob: properties are not put on another content than they were asked for, lock or none.
+func TestRewriteOfAReplacedBlob(t *testing.T) {
+	eachBucket(t, func(t *testing.T, w *world) {
+		w.want(w.do("PUT", "a", "", "old", blockBlob), 201, "")
+		other := New(w.cfg)
+		err := w.rewrite(&request{Request: newRequest(t), w: discardAnswer{}, name: blobName{acct, "azureml", "a"}}, func(*blob.WriterOptions, *blob.WriterOptions) {
+			if err := other.Put(t.Context(), acct, "azureml", "a", "x/y", strings.NewReader("new")); err != nil {
+				t.Error(err)
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), "ServerBusy") {
+			t.Errorf("%v", err)
+		}
+		if got := w.do("GET", "a", "", "").body; got != "new" {
+			t.Errorf("it is %q", got)
+		}
+	})
 }
 
 // TestDeleteLeavesNeitherKind: a replacement by the other kind that was cut short leaves both.

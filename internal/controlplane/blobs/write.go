@@ -168,7 +168,7 @@ func (f *Front) mayReplace(r *request) (*info, error) {
 
 // commitBlock makes an uploaded block blob visible under the blob's lock; when over is not nil it must still be the blob that is there.
 func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, over *info, finish func() error) (*info, error) {
-	unlock, err := f.lock(r.Context(), r.name)
+	held, unlock, err := f.lock(r.Context(), r.name)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +179,9 @@ func (f *Front) commitBlock(r *request, opts *blob.WriterOptions, over *info, fi
 	}
 	if over != nil && (old == nil || old.etag != over.etag) {
 		return nil, errBusy(nil)
+	}
+	if err := held(); err != nil {
+		return nil, err
 	}
 	err = finish()
 	if opts.IfNotExist && taken(err) {
@@ -250,7 +253,7 @@ func (r *request) answered(i *info, md5 string, status int) {
 }
 
 func (f *Front) deleteBlob(r *request) error {
-	unlock, err := f.lock(r.Context(), r.name)
+	held, unlock, err := f.lock(r.Context(), r.name)
 	if err != nil {
 		return err
 	}
@@ -260,6 +263,9 @@ func (f *Front) deleteBlob(r *request) error {
 		return err
 	}
 	if err := checkWrite(r.Header, i); err != nil {
+		return err
+	}
+	if err := held(); err != nil {
 		return err
 	}
 	if err := f.remove(r.Context(), r.name); err != nil {
@@ -319,12 +325,21 @@ func (f *Front) setProperties(r *request) error {
 	})
 }
 
+// maxRewrites is how many blobs are written anew under their locks at once, fewer than a store has locks for a process.
+const maxRewrites = 8
+
 func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) error {
 	asked, err := f.writerOptions(r)
 	if err != nil {
 		return err
 	}
-	unlock, err := f.lock(r.Context(), r.name)
+	select {
+	case f.rewrites <- struct{}{}:
+		defer func() { <-f.rewrites }()
+	case <-r.Context().Done():
+		return errBusy(r.Context().Err())
+	}
+	held, unlock, err := f.lock(r.Context(), r.name)
 	if err != nil {
 		return err
 	}
@@ -353,6 +368,12 @@ func (f *Front) rewrite(r *request, edit func(opts, asked *blob.WriterOptions)) 
 	}
 	err = f.upload(r.Context(), key, opts, content, func(finish func() error) error {
 		if err := content.check(); err != nil {
+			return err
+		}
+		if now, err := f.statIfAny(r.Context(), r.name); err != nil || now == nil || now.etag != i.etag {
+			return errBusy(err)
+		}
+		if err := held(); err != nil {
 			return err
 		}
 		return finish()

@@ -24,8 +24,9 @@ var (
 
 // Locker is a store that several processes share, which also orders what they do elsewhere.
 type Locker interface {
-	// Lock waits until no other process has the lock of this name. It is free again with unlock, or when the process or its connection ends.
-	Lock(ctx context.Context, name string) (unlock func(), err error)
+	// Lock waits until no other process has the lock of this name, for some minutes at most. It is free again with unlock, or when the
+	// process or its connection ends: held tells its holder whether it still is.
+	Lock(ctx context.Context, name string) (held func() error, unlock func(), err error)
 }
 
 // Record is one resource. Keys (Key, Type, Parent) are lower case; ID and Name keep the case of the first write.

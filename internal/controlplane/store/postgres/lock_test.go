@@ -15,7 +15,7 @@ func testLocks(t *testing.T, dsn string) {
 	defer two.Close()
 	a, b := one.(store.Locker), two.(store.Locker)
 	hold, stop := context.WithCancel(t.Context())
-	unlock, err := a.Lock(hold, "x")
+	held, unlock, err := a.Lock(hold, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,10 +23,10 @@ func testLocks(t *testing.T, dsn string) {
 	gone, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() {
-		_, err := b.Lock(gone, "x")
+		_, _, err := b.Lock(gone, "x")
 		failed <- err
 	}()
-	if other, err := b.Lock(t.Context(), "y"); err != nil {
+	if _, other, err := b.Lock(t.Context(), "y"); err != nil {
 		t.Fatal(err)
 	} else {
 		other()
@@ -37,7 +37,7 @@ func testLocks(t *testing.T, dsn string) {
 	}
 	got := make(chan func(), 1)
 	go func() {
-		free, err := b.Lock(t.Context(), "x")
+		_, free, err := b.Lock(t.Context(), "x")
 		if err != nil {
 			t.Error(err)
 		}
@@ -48,6 +48,66 @@ func testLocks(t *testing.T, dsn string) {
 		t.Fatal("two have the lock")
 	default:
 	}
+	if err := held(); err != nil {
+		t.Errorf("a lock that is held: %v", err)
+	}
 	unlock()
 	(<-got)()
+}
+
+// testManyLocks: who waits for one of the connections can give up, and the others go on.
+func testManyLocks(t *testing.T, dsn string) {
+	s := open1(t, dsn)
+	defer s.Close()
+	l := s.(store.Locker)
+	var unlocks []func()
+	for i := range lockers {
+		_, unlock, err := l.Lock(t.Context(), string(rune('a'+i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unlocks = append(unlocks, unlock)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := l.Lock(gone, "more")
+		failed <- err
+	}()
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("one that gave up: %v", err)
+	}
+	for _, unlock := range unlocks {
+		unlock()
+	}
+	if idle := s.(*shared).locks.Stats().Idle; idle != lockers {
+		t.Errorf("%d connections are kept for the next locks, want %d", idle, lockers)
+	}
+}
+
+// testLostLock: a lock ends with its connection, and its holder is told.
+func testLostLock(t *testing.T, dsn string) {
+	s := open1(t, dsn)
+	defer s.Close()
+	db := s.(*shared).locks
+	held, unlock, err := s.(store.Locker).Lock(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := held(); err == nil {
+		t.Error("a lock that is lost is said to be held")
+	}
+	unlock()
+	held, unlock, err = s.(store.Locker).Lock(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if err := held(); err != nil {
+		t.Errorf("the next lock: %v", err)
+	}
 }

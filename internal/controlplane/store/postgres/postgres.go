@@ -61,6 +61,8 @@ func open(ctx context.Context, dsn string) (_ *shared, err error) {
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	locks.SetMaxOpenConns(lockers)
+	locks.SetMaxIdleConns(lockers)
+	locks.SetConnMaxIdleTime(5 * time.Minute)
 	base, err := sqlstore.New(ctx, sqlstore.Config{
 		Write: write,
 		Read:  read,

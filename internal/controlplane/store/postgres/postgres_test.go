@@ -34,6 +34,8 @@ func TestStore(t *testing.T) {
 	t.Run("replicas", func(t *testing.T) { testReplicas(t, server.NewDatabase(t)) })
 	t.Run("open at once", func(t *testing.T) { testOpenAtOnce(t, server.NewDatabase(t)) })
 	t.Run("locks", func(t *testing.T) { testLocks(t, server.NewDatabase(t)) })
+	t.Run("many locks", func(t *testing.T) { testManyLocks(t, server.NewDatabase(t)) })
+	t.Run("lost lock", func(t *testing.T) { testLostLock(t, server.NewDatabase(t)) })
 	t.Run("lost connections", func(t *testing.T) { testLostConnections(t, server.NewDatabase(t)) })
 }
 
