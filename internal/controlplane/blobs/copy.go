@@ -48,7 +48,7 @@ func (f *Front) source(r *request, ranged bool) (i *info, content *body, err err
 			return nil, nil, err
 		}
 		content.expectMD5(sum)
-	} else if asked == "" && i.md5 != "" {
+	} else if asked == "" && i.md5 != "" && !i.claimed {
 		content.expectMD5(i.md5) // what is damaged is not copied
 	}
 	return i, content, nil
@@ -176,7 +176,7 @@ func copyOptions(r *request, i *info, asked *blob.WriterOptions, put bool) *blob
 	}
 	opts.Metadata = asked.Metadata
 	delete(opts.Metadata, metaMD5)
-	if i.md5 != "" {
+	if i.md5 != "" && !i.claimed {
 		opts.Metadata[metaMD5] = i.md5
 	}
 	for k := range opts.Metadata {

@@ -173,6 +173,7 @@ func (f *Front) writeBare(from, to string) error {
 	delete(attrs, "md5")
 	if meta, ok := attrs["user.metadata"].(map[string]any); ok {
 		delete(meta, metaMD5)
+		delete(meta, metaClaimed)
 		delete(meta, metaBlocks)
 	}
 	if data, err = json.Marshal(attrs); err != nil {

@@ -20,7 +20,8 @@ import (
 // Names in a bucket's metadata: the user's own begin with userMeta, ours never do.
 const (
 	userMeta    = "m_"
-	metaMD5     = "fl_md5"     // base64, of the content
+	metaMD5     = "fl_sum"     // base64 of the content's MD5
+	metaClaimed = "fl_md5"     // what earlier releases took for it from the client, and did not always compare
 	metaCreated = "fl_created" // RFC 3339
 	metaBlocks  = "fl_blocks"  // nonce of the list of committed blocks, which has the MD5 where this has not
 	metaCopy    = "fl_copy"    // id of the copying that made it
@@ -35,6 +36,7 @@ type info struct {
 	modTime  time.Time
 	etag     string
 	md5      string // base64; "" unknown
+	claimed  bool   // md5 is metaClaimed
 	attrs    *blob.Attributes
 	segs     []segment // of an append blob, covering it from 0 to size
 	extra    []segment // superseded by merged ones
@@ -64,7 +66,9 @@ func (f *Front) stat(ctx context.Context, n blobName) (*info, error) {
 	switch {
 	case err == nil:
 		i := &info{name: n, size: a.Size, modTime: a.ModTime, etag: makeETag(a.ModTime, a.Size, f.nameOf(a)), attrs: a}
-		i.md5, err = f.md5Of(ctx, i)
+		if i.md5, err = f.md5Of(ctx, i); i.md5 == "" {
+			i.md5, i.claimed = a.Metadata[metaClaimed], true
+		}
 		return i, err
 	case isNotFound(err):
 		return f.statAppend(ctx, n)

@@ -64,6 +64,33 @@ func TestETagsOfS3AreNoSums(t *testing.T) {
 	}
 }
 
+// TestClaimedSums: an MD5 that an earlier release took on trust keeps nobody from reading.
+func TestClaimedSums(t *testing.T) {
+	eachBucket(t, func(t *testing.T, w *world) {
+		opts := &blob.WriterOptions{ContentType: "x/y", Metadata: map[string]string{metaClaimed: md5Of("other")}}
+		if err := w.write(t.Context(), blobName{acct, "azureml", "old"}.blockKey(), []byte("text"), opts); err != nil {
+			t.Fatal(err)
+		}
+		sum := md5Of("text")
+		if w.s3 { // nobody else knows one
+			sum = md5Of("other")
+		}
+		reads := func(name, sum string) {
+			t.Helper()
+			if got := w.want(w.do("GET", name, "", ""), 200, ""); got.body != "text" || got.header.Get("Content-MD5") != sum {
+				t.Errorf("%s: %q with MD5 %q, want %q", name, got.body, got.header.Get("Content-MD5"), sum)
+			}
+		}
+		reads("old", sum)
+		w.want(w.do("PUT", "old", "comp=metadata", "", "x-ms-meta-k: v"), 200, "")
+		reads("old", sum)
+		w.want(w.do("PUT", "copy", "", "", "x-ms-copy-source: "+strings.Replace(w.SAS(acct, "azureml", "", "r", 1<<40), "azureml", "azureml/old", 1)), 202, "")
+		reads("copy", md5Of("text"))
+		w.want(w.do("PUT", "old", "comp=properties", "", "x-ms-blob-content-md5: "+md5Of("text")), 200, "")
+		reads("old", md5Of("text"))
+	})
+}
+
 // TestDamageIsNotServed: a reader of a whole blob never takes for it what the disk made of it.
 func TestDamageIsNotServed(t *testing.T) {
 	dir := t.TempDir()
