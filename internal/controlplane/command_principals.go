@@ -247,7 +247,8 @@ func principalsRemove(b *besides) *cobra.Command {
 	credential := ""
 	c := &cobra.Command{
 		Use: "remove NAME|CLIENT-ID", Short: "Remove a service principal, or one of its secrets and certificates", Args: cobra.ExactArgs(1), SilenceUsage: true,
-		Long: "Remove a service principal, or one of its secrets and certificates. Tokens that it has end within the hour.",
+		Long: `Remove a service principal with its role assignments, or one of its secrets and certificates. What it may do ends at once with it,
+also by shared access signatures that it made; tokens of a credential that is removed end within the hour.`,
 		Example: `  fairlead server principals remove trainer
   fairlead server principals remove trainer --credential 1b671a64-40d5-491e-99b0-da01ff1f3341`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -274,7 +275,7 @@ func principalsRemove(b *besides) *cobra.Command {
 				case root:
 					return fmt.Errorf("%s is the administrator, whom nobody could replace; to give it another secret: fairlead server principals reset %s", sp.DisplayName, sp.DisplayName)
 				}
-				return nil
+				return authz.Unassign(ctx, tx, sp.ObjectID)
 			})
 		},
 	}

@@ -103,6 +103,8 @@ func usersList(file func() string) *cobra.Command {
 func usersRemove(file func() string) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Short: "Remove a user; role assignments stay, for the same name", Args: cobra.ExactArgs(1), SilenceUsage: true,
+		Long: `Remove a user. Role assignments stay, for the same name. Delete them, too, when the person has left: shared access signatures that the
+person made are good for up to 7 days otherwise.`,
 		Example: "  fairlead server users remove ada@example.com",
 		RunE: func(_ *cobra.Command, args []string) error {
 			return users.Edit(file(), func(all []users.User) ([]users.User, error) {

@@ -159,6 +159,29 @@ func HasRoot(ctx context.Context, r store.Reader, principalID string) (bool, err
 	return false, nil
 }
 
+// Unassign takes all roles from a principal that is removed.
+func Unassign(ctx context.Context, tx store.Tx, principalID string) error {
+	for after := int64(0); ; {
+		recs, err := tx.List(ctx, store.Query{Type: TypeAssignment, AnyParent: true, After: after, Limit: 1000})
+		if err != nil {
+			return fmt.Errorf("listing role assignments: %w", err)
+		}
+		for _, rec := range recs {
+			after = rec.Seq
+			as, err := decode(rec)
+			if err == nil && strings.EqualFold(as.PrincipalID, principalID) {
+				err = tx.Delete(ctx, rec.Key)
+			}
+			if err != nil {
+				return fmt.Errorf("taking roles from %s: %w", principalID, err)
+			}
+		}
+		if len(recs) < 1000 {
+			return nil
+		}
+	}
+}
+
 // AssignRoot gives a principal a role on everything. Such assignments are made by the control plane itself, never by request.
 func AssignRoot(ctx context.Context, tx store.Tx, principalID string, r Role, now time.Time) error {
 	name := uuid.NewString()

@@ -139,3 +139,19 @@ func TestFollowsOtherReplicas(t *testing.T) {
 		t.Error("allowed after the assignment was deleted")
 	}
 }
+
+// TestUnassign: who is removed has no role anywhere, and others keep theirs.
+func TestUnassign(t *testing.T) {
+	a, st := open(t)
+	put(t, st, "gone", group, Owner)
+	put(t, st, "gone", box, Reader)
+	put(t, st, "stays", group, Reader)
+	if err := st.Update(t.Context(), func(tx store.Tx) error { return Unassign(t.Context(), tx, "GONE") }); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{"gone": false, "stays": true} {
+		if got := a.Check(t.Context(), resource.Principal{ID: id, Kind: "User"}, "read", box) == nil; got != want {
+			t.Errorf("%s may read: %v", id, got)
+		}
+	}
+}

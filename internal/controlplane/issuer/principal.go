@@ -76,7 +76,8 @@ func EditServicePrincipal(ctx context.Context, tx store.Tx, name string, now tim
 	return sp, putPrincipal(ctx, tx, rec, sp, now)
 }
 
-// RemoveServicePrincipal deletes the principal of a name or client id, and returns it. Tokens that it has live on, for UserTTL at most.
+// RemoveServicePrincipal deletes the principal of a name or client id, and returns it. Tokens that it has live on, for UserTTL at most;
+// its role assignments are for the caller to delete.
 func RemoveServicePrincipal(ctx context.Context, tx store.Tx, name string) (ServicePrincipal, error) {
 	rec, err := namedPrincipal(ctx, tx, name)
 	if err != nil {
