@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 
 // maxDelegation is how long a user delegation key lasts at most.
 const maxDelegation = 7 * 24 * time.Hour
+
+// versionRule is what versions of the protocol are.
+var versionRule = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 
 // keyFields are a user delegation key's, as a query has them.
 var keyFields = []string{"skoid", "sktid", "skt", "ske", "sks", "skv"}
@@ -60,9 +64,12 @@ func (f *Front) serveAccount(r *request) error {
 		return err
 	}
 	switch p.Kind {
-	case "User", "ServicePrincipal", "ManagedIdentity":
-	default:
+	case "User", "ServicePrincipal":
+	default: // a managed identity's token is good while there is the identity, which nobody asks at a signature
 		return errorf(http.StatusForbidden, "AuthorizationPermissionMismatch", "A token of kind %s gets no user delegation key.", p.Kind)
+	}
+	if v := r.w.Header().Get("x-ms-version"); !versionRule.MatchString(v) {
+		return errorf(http.StatusBadRequest, "InvalidHeaderValue", "x-ms-version %.40q is not a version of the protocol, such as %s.", v, protocolVersion)
 	}
 	if err := f.authorize(r, p, blobName{account: account}, false); err != nil {
 		return err
@@ -99,8 +106,13 @@ func (f *Front) delegationTimes(body io.Reader) (start, expiry string, err error
 
 // delegationKey is the key of these fields: account, then keyFields.
 func (f *Front) delegationKey(fields ...string) []byte {
-	m := hmac.New(sha256.New, f.cfg.SASKey)
-	m.Write([]byte("user delegation key\n" + strings.Join(fields, "\n")))
+	return keyedSum(f.delegation, "user delegation key\n"+strings.Join(fields, "\n"))
+}
+
+// keyedSum is the HMAC-SHA256 of a text.
+func keyedSum(key []byte, text string) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte(text))
 	return m.Sum(nil)
 }
 

@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -134,7 +135,7 @@ func status(err error) int {
 
 // TestDelegationIsForPeopleAndServices: tokens that reach a part of an account only get no key for all of it.
 func TestDelegationIsForPeopleAndServices(t *testing.T) {
-	for kind, want := range map[string]int{"User": 200, "ServicePrincipal": 200, "ManagedIdentity": 200, "Run": 403, "Deployment": 403, "Agent": 403} {
+	for kind, want := range map[string]int{"User": 200, "ServicePrincipal": 200, "ManagedIdentity": 403, "Run": 403, "Deployment": 403, "Agent": 403} {
 		f := New(Config{Bucket: memblob.OpenBucket(nil), PublicURL: "https://x", SASKey: []byte("k"),
 			Verify:    func(*http.Request) (resource.Principal, error) { return resource.Principal{ID: "x", Kind: kind}, nil },
 			Authorize: func(context.Context, resource.Principal, string, string, string, bool) error { return nil }})
@@ -146,6 +147,19 @@ func TestDelegationIsForPeopleAndServices(t *testing.T) {
 		if rec.Code != want {
 			t.Errorf("%s: %d %s", kind, rec.Code, rec.Body)
 		}
+	}
+}
+
+// TestDelegationKeysAreApart: what a key is made with is no other key, and what it is made of no other text.
+func TestDelegationKeysAreApart(t *testing.T) {
+	w := newWorld(t, memblob.OpenBucket(nil))
+	if bytes.Equal(w.delegation, w.cfg.SASKey) || len(w.delegation) != 32 {
+		t.Errorf("the key is %x", w.delegation)
+	}
+	body := "<KeyInfo><Expiry>" + time.Now().UTC().Add(time.Hour).Format(sasTime) + "</Expiry></KeyInfo>"
+	for version, want := range map[string]int{"2026-04-06": 200, "2026-04-06x": 400, "20-26-04-06": 400, "x": 400} {
+		got := w.raw("POST", w.srv.URL+"/blob/"+acct+"/?restype=service&comp=userdelegationkey", body, "Authorization: Bearer good", "x-ms-version: "+version)
+		w.want(got, want, "")
 	}
 }
 
@@ -167,6 +181,7 @@ func TestSignaturesOfClients(t *testing.T) {
 		"&st=2026-01-02T04%3A00%3A00Z&se=2026-01-02T10%3A00%3A00Z"
 	at := time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC)
 	f := New(Config{Bucket: memblob.OpenBucket(nil), PublicURL: "https://x", SASKey: []byte("0123456789abcdef0123456789abcdef"), Clock: func() time.Time { return at }})
+	f.delegation = f.cfg.SASKey // what the clients' key was made with
 	for name, query := range map[string]string{
 		"azure-storage-blob 12.31":                "sv=2026-10-06&sig=%2BxbJVuOxFqSDtG0a8WkBIFro/u4PZ3gNwIqWQn8exTI%3D",
 		"@azure/storage-blob 12.32":               "sv=2026-04-06&sig=BUqrjcRq4ANt8IlymDoVvgOphg8WOu8ANb9X2jhaGOg%3D",

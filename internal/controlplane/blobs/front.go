@@ -54,11 +54,13 @@ type Front struct {
 	// folder is a bucket that is one of this machine.
 	folder bool
 	// s3 is one whose objects have times of whole seconds, and ETags that may be MD5s or not.
-	s3    bool
-	locks keyLocks
-	tails tailCache
-	dirs  dirCache
-	sums  sumCache
+	s3 bool
+	// delegation is what user delegation keys are made with, which no signature of ours is.
+	delegation []byte
+	locks      keyLocks
+	tails      tailCache
+	dirs       dirCache
+	sums       sumCache
 	// rewrites has room for those that write a blob anew under its lock, which may take long: others need locks meanwhile.
 	rewrites chan struct{}
 	sync     func(name string) error // brings a file or folder to the disk
@@ -75,7 +77,7 @@ func New(cfg Config) *Front {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Front{cfg: cfg, rewrites: make(chan struct{}, maxRewrites), sync: syncPath, rename: os.Rename, link: os.Link, https: strings.HasPrefix(cfg.PublicURL, "https://")}
+	f := &Front{cfg: cfg, delegation: keyedSum(cfg.SASKey, "fairlead user delegation keys"), rewrites: make(chan struct{}, maxRewrites), sync: syncPath, rename: os.Rename, link: os.Link, https: strings.HasPrefix(cfg.PublicURL, "https://")}
 	if cfg.Bucket != nil {
 		var info os.FileInfo
 		f.folder = cfg.Bucket.As(&info)
