@@ -49,8 +49,9 @@ type TrackedData struct {
 	Datasets     []TrackedDataset
 }
 
-// TrackedSize is how many data sets a run read, and the bytes of what is kept of them.
-type TrackedSize struct{ Datasets, Bytes int64 }
+// TrackedSize is how many data sets a run read, and the bytes of what is kept of them; Logged is about how many an answer has of its
+// parameters, tags and latest points.
+type TrackedSize struct{ Datasets, Bytes, Logged int64 }
 
 // TrackedField is what a condition or an order looks at.
 type TrackedField string
@@ -112,7 +113,7 @@ type TrackingReader interface {
 	TrackedRun(ctx context.Context, workspace, id string) (TrackedRun, error)
 	// TrackedData returns what was logged to runs, by their Seq.
 	TrackedData(ctx context.Context, runs ...int64) (map[int64]*TrackedData, error)
-	// TrackedSizes says how large the data sets of runs are, by their Seq; those without are not in it.
+	// TrackedSizes says how large is what TrackedData has of runs, by their Seq; those that logged nothing are not in it.
 	TrackedSizes(ctx context.Context, runs ...int64) (map[int64]TrackedSize, error)
 	// TrackedTexts returns those parameters (TrackedParamField) or tags of a run that have one of the keys, by key.
 	TrackedTexts(ctx context.Context, run int64, field TrackedField, keys ...string) ([]TrackedText, error)

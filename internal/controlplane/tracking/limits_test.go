@@ -46,6 +46,28 @@ func TestPagesAreBounded(t *testing.T) {
 	}
 }
 
+// TestPagesOfTags: a page of runs ends where their tags would be too large.
+func TestPagesOfTags(t *testing.T) {
+	w := newWorld(t)
+	const runs = 5
+	for i := range runs {
+		id := field(w.must("POST", "mlflow/runs/create", fmt.Sprintf(`{"experiment_id":"0","start_time":%d}`, i+1)), "run", "info", "run_id").(string)
+		for n := range 9 {
+			var tags []string
+			for k := range 100 {
+				tags = append(tags, fmt.Sprintf(`{"key":"t%d","value":%q}`, 100*n+k, strings.Repeat("x", 8000)))
+			}
+			w.must("POST", "mlflow/runs/log-batch", fmt.Sprintf(`{"run_id":%q,"tags":[%s]}`, id, strings.Join(tags, ",")))
+		}
+	}
+	first := w.must("POST", "mlflow/runs/search", `{"experiment_ids":["0"]}`)
+	token, _ := first["next_page_token"].(string)
+	second := w.must("POST", "mlflow/runs/search", `{"experiment_ids":["0"],"page_token":"`+token+`"}`)
+	if a, b := len(first["runs"].([]any)), len(second["runs"].([]any)); a != runs-1 || b != 1 || second["next_page_token"] != nil {
+		t.Errorf("pages of %d and %d, then %v", a, b, second["next_page_token"])
+	}
+}
+
 // TestHistoryIsBounded: a history comes in pages also when nobody asks for them.
 func TestHistoryIsBounded(t *testing.T) {
 	w := newWorld(t)

@@ -329,47 +329,31 @@ const dataStep = 500
 
 // withData is runs with what they logged: as many as maxPage allows, at least one where there is one.
 func (c *call) withData(runs []store.TrackedRun) ([]wireRun, error) {
-	seqs := make([]int64, len(runs))
-	for i, r := range runs {
-		seqs[i] = r.Seq
-	}
-	sizes, err := c.store().TrackedSizes(c.ctx, seqs...)
-	if err != nil {
-		return nil, err
-	}
 	out := make([]wireRun, 0, len(runs))
 	for size := int64(0); len(out) < len(runs) && size <= maxPage; {
-		begin, end := len(out), len(out)
-		for end < min(len(runs), begin+dataStep) && (end == 0 || size+sizes[seqs[end]].Bytes <= maxPage) {
-			size += sizes[seqs[end]].Bytes
-			end++
+		step := runs[len(out):min(len(runs), len(out)+dataStep)]
+		seqs := make([]int64, len(step))
+		for i, r := range step {
+			seqs[i] = r.Seq
 		}
-		if end == begin {
-			break
-		}
-		data, err := c.store().TrackedData(c.ctx, seqs[begin:end]...)
+		sizes, err := c.store().TrackedSizes(c.ctx, seqs...)
 		if err != nil {
 			return nil, err
 		}
-		for i := begin; i < end && (i == 0 || size <= maxPage); i++ {
-			d := data[seqs[i]]
-			out = append(out, runOf(runs[i], d))
-			size += sizeOf(d)
+		fit := 0
+		for ; fit < len(seqs); fit++ {
+			s := sizes[seqs[fit]]
+			if size += s.Bytes + s.Logged; size > maxPage && len(out)+fit > 0 {
+				break
+			}
+		}
+		data, err := c.store().TrackedData(c.ctx, seqs[:fit]...)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range step[:fit] {
+			out = append(out, runOf(r, data[seqs[i]]))
 		}
 	}
 	return out, nil
-}
-
-// sizeOf is about how many bytes an answer has of what a run logged, without its data sets.
-func sizeOf(d *store.TrackedData) (n int64) {
-	const frame = 32
-	for _, list := range [][]store.TrackedText{d.Params, d.Tags} {
-		for _, t := range list {
-			n += int64(len(t.Key) + len(t.Value) + frame)
-		}
-	}
-	for _, m := range d.Metrics {
-		n += int64(len(m.Key) + 3*frame)
-	}
-	return n
 }

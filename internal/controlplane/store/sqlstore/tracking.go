@@ -109,17 +109,31 @@ func (r reader) TrackedData(ctx context.Context, runs ...int64) (map[int64]*stor
 	return out, nil
 }
 
-const sqlTrackedSizes = `SELECT run, COUNT(*), SUM(LENGTH(body)) FROM tracked_datasets WHERE run IN (`
+const sqlDatasetSizes = `SELECT run, COUNT(*), SUM(LENGTH(body)) FROM tracked_datasets WHERE run IN (`
 
-// TrackedSizes says how large the data sets of runs are.
+// sqlLoggedSizes measure entries with what an answer has around each.
+var sqlLoggedSizes = []string{
+	`SELECT run, SUM(OCTET_LENGTH(key) + OCTET_LENGTH(value) + 32) FROM tracked_params WHERE run IN (`,
+	`SELECT run, SUM(OCTET_LENGTH(key) + OCTET_LENGTH(value) + 32) FROM tracked_tags WHERE run IN (`,
+	`SELECT run, SUM(OCTET_LENGTH(key) + 96) FROM tracked_metrics WHERE run IN (`,
+}
+
+// TrackedSizes says how large is what was logged to runs, without reading all of it.
 func (r reader) TrackedSizes(ctx context.Context, runs ...int64) (map[int64]store.TrackedSize, error) {
 	out := map[int64]store.TrackedSize{}
 	among, arg := r.among(runs)
-	err := each(ctx, r.q, sqlTrackedSizes+among+`) GROUP BY run`, arg, func(s *store.TrackedSize) []any {
+	err := each(ctx, r.q, sqlDatasetSizes+among+`) GROUP BY run`, arg, func(s *store.TrackedSize) []any {
 		return []any{&s.Datasets, &s.Bytes}
 	}, func(run int64, s store.TrackedSize) { out[run] = s })
+	for _, text := range sqlLoggedSizes {
+		err = cmp.Or(err, each(ctx, r.q, text+among+`) GROUP BY run`, arg, func(n *int64) []any { return []any{n} }, func(run, n int64) {
+			s := out[run]
+			s.Logged += n
+			out[run] = s
+		}))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("measuring what %d runs read: %w", len(runs), err)
+		return nil, fmt.Errorf("measuring what %d runs logged: %w", len(runs), err)
 	}
 	return out, nil
 }

@@ -81,7 +81,7 @@ func testTracking(t *testing.T, open Opener) {
 	}
 	some, err := s.TrackedTexts(ctx, seq, store.TrackedTagField, "t", "none")
 	sizes, errSizes := s.TrackedSizes(ctx, seq, seq+100)
-	if wantSizes := map[int64]store.TrackedSize{seq: {Datasets: 1, Bytes: 2}}; err != nil || errSizes != nil || !cmp.Equal(some, []store.TrackedText{{Key: "t", Value: "2"}}) || !cmp.Equal(sizes, wantSizes) {
+	if wantSizes := map[int64]store.TrackedSize{seq: {Datasets: 1, Bytes: 2, Logged: 2*(1+1+32) + (1 + 96) + (5 + 96)}}; err != nil || errSizes != nil || !cmp.Equal(some, []store.TrackedText{{Key: "t", Value: "2"}}) || !cmp.Equal(sizes, wantSizes) {
 		t.Errorf("tags %v, %v; sizes %v, %v", some, err, sizes, errSizes)
 	}
 	testTrackedJob(t, ctx, s, seq)
