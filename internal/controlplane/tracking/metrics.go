@@ -45,7 +45,17 @@ func getHistory(c *call) (any, error) {
 	return listed("metrics", out, next), nil
 }
 
+// maxReads is how many histories are read at once: each whole, for every page of it, since its points are put in order of time.
+const maxReads = 4
+
+// history reads a metric's points, in turn with other requests.
 func (c *call) history(id, key string) ([]store.TrackedMetric, error) {
+	select {
+	case c.reads <- struct{}{}:
+		defer func() { <-c.reads }()
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	}
 	run, err := c.run(c.store(), id)
 	if err != nil {
 		return nil, err

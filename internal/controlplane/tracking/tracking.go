@@ -62,6 +62,8 @@ type Config struct {
 type Server struct {
 	cfg       Config
 	endpoints map[string]endpoint
+	// reads has room for those that read a history.
+	reads chan struct{}
 }
 
 // New makes a Server.
@@ -75,7 +77,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, endpoints: endpoints()}
+	return &Server{cfg: cfg, endpoints: endpoints(), reads: make(chan struct{}, maxReads)}
 }
 
 // endpoint is one operation of the APIs.
