@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/api/arm"
 	"fairlead.dev/fairlead/api/containerservice"
@@ -34,21 +35,21 @@ func newKey() (private []byte, public string, err error) {
 	return private, base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey)), nil
 }
 
-// agents are the KeyID of the key that is registered, and that of the agent that was heard last; "" for none.
-func (c *Controller) agents(ctx context.Context, rec store.Record) (registered, heard string, err error) {
-	st, _, err := clusterstate.Heartbeat(ctx, c.d.Store, rec.Key)
+// agents are the KeyID of the key that is registered, and that of the agent that was heard last ("" for none), and when it was heard.
+func (c *Controller) agents(ctx context.Context, rec store.Record) (registered, heard string, seen time.Time, err error) {
+	st, seen, err := clusterstate.Heartbeat(ctx, c.d.Store, rec.Key)
 	if err != nil {
-		return "", "", err
+		return "", "", seen, err
 	}
 	p, err := properties(rec)
 	if err != nil || p.AgentPublicKeyCertificate == "" {
-		return "", st.AgentKey, err
+		return "", st.AgentKey, seen, err
 	}
 	key, err := agentkey.Parse(p.AgentPublicKeyCertificate)
 	if err != nil {
-		return "", "", fmt.Errorf("key of %s %w", rec.Key, err)
+		return "", "", seen, fmt.Errorf("key of %s %w", rec.Key, err)
 	}
-	return link.KeyID(key.Public), st.AgentKey, nil
+	return link.KeyID(key.Public), st.AgentKey, seen, nil
 }
 
 // maxFormer bounds the keys of installations that failed one after the other.

@@ -69,7 +69,7 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (reconcile.Resul
 	if in.memory, err = types.ManagedState(rec); err != nil {
 		return reconcile.Result{}, err
 	}
-	if in.key, in.heard, err = c.agents(ctx, rec); err != nil {
+	if in.key, in.heard, in.seen, err = c.agents(ctx, rec); err != nil {
 		return reconcile.Result{}, err
 	}
 	do, again := plan(in)

@@ -40,7 +40,6 @@ func TestPlan(t *testing.T) {
 		"another broke off":        {"Creating", types.ManagedInternal{Generation: 1, Claimed: ago(time.Second)}, "", install, 0},
 		"not heard of yet":         {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, "", wait, poll},
 		"the former is heard":      {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(time.Minute)}, "old", wait, poll},
-		"one that says no key":     {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(time.Minute)}, "", wait, poll},
 		"heard of":                 {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(time.Minute)}, "new", succeed, 0},
 		"never heard of":           {"Creating", types.ManagedInternal{Generation: 1, Installed: 1, InstalledAt: ago(patience)}, "", giveUp, 0},
 		"only the former is heard": {"Updating", types.ManagedInternal{Generation: 2, Installed: 2, InstalledAt: ago(patience)}, "old", giveUp, 0},
@@ -80,6 +79,47 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: %s: %s", name, got.Code, got.Message)
 		}
 	}
+}
+
+// TestConnected: which heartbeat is the installed agent's. Agents of earlier releases do not say their key.
+func TestConnected(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	first := types.ManagedInternal{InstalledAt: now}
+	again := types.ManagedInternal{InstalledAt: now, FormerKeys: []string{"former"}}
+	for name, c := range map[string]struct {
+		memory     types.ManagedInternal
+		key, heard string
+		seen       time.Time
+		want       bool
+	}{
+		"none":                           {first, "new", "", time.Time{}, false},
+		"none, and no key":               {first, "", "", time.Time{}, false},
+		"without key, and no key":        {first, "", "", now.Add(time.Second), false},
+		"the new":                        {again, "new", "new", now.Add(-time.Second), true},
+		"the former":                     {again, "new", "old", now.Add(time.Second), false},
+		"without key":                    {first, "new", "", now.Add(time.Second), true},
+		"without key, before":            {first, "new", "", now, false},
+		"without key, perhaps a former":  {again, "new", "", now.Add(time.Second), false},
+		"another's, where none was here": {first, "new", "old", now.Add(time.Second), false},
+	} {
+		if got := (input{memory: c.memory, key: c.key, heard: c.heard, seen: c.seen}).connected(); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestAgentOfAnEarlierRelease is one whose image agentProfile names: its heartbeat without a key ends the operation well.
+func TestAgentOfAnEarlierRelease(t *testing.T) {
+	f := &faulty{uid: "u1"}
+	e, c := setUp(t, f)
+	e.Put(typestest.Managed, typestest.ManagedBody(typestest.Kubeconfig("TOKEN")))
+	e.Step(c, typestest.Managed)
+	e.Step(c, typestest.Managed)
+	expect(t, e, "Creating", "")
+	e.Advance(time.Second)
+	e.ObserveOf(typestest.Managed, link.KeyCluster, link.ClusterStatus{KubernetesVersion: "v1.36.3", TotalNodeCount: 2})
+	e.Step(c, typestest.Managed)
+	expect(t, e, "Succeeded", "")
 }
 
 // faulty is an installer that fails when told to.

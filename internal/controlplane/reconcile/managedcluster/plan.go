@@ -38,6 +38,20 @@ type input struct {
 	memory types.ManagedInternal
 	// key is the KeyID of the agent's, heard that of the agent whose heartbeat is the newest: of a former one while it is replaced.
 	key, heard string
+	// seen is when that agent was heard.
+	seen time.Time
+}
+
+// connected reports whether the agent that was installed speaks. One of an earlier release does not say its key; where no former one can
+// speak it is the one.
+func (in input) connected() bool {
+	switch {
+	case in.key == "":
+		return false
+	case in.heard == "":
+		return len(in.memory.FormerKeys) == 0 && in.seen.After(in.memory.InstalledAt)
+	}
+	return in.heard == in.key
 }
 
 // plan decides, and when to look again for wait.
@@ -54,7 +68,7 @@ func plan(in input) (action, time.Duration) {
 		return uninstall, 0
 	case m.Installed < m.Generation:
 		return install, 0
-	case in.heard == in.key:
+	case in.connected():
 		return succeed, 0
 	case in.now.Sub(m.InstalledAt) < patience:
 		return wait, poll
