@@ -177,7 +177,7 @@ func (p *plane) wire(ctx context.Context, tenantID, ca string) error {
 	deployer.Engine = p.engine
 	hist := history.New(history.Config{Store: p.store, Desired: deps.Desired, Blobs: p.front, Open: p.relay.Open, Authenticate: authenticate, Authorize: p.authz.Check, PublicURL: p.cfg.PublicURL, Clock: time.Now, Log: p.log})
 	tracks := tracking.New(tracking.Config{Engine: p.engine, Blobs: p.front, Authenticate: authenticate, Authorize: p.authz.Check, Run: may.RunOf, Clock: time.Now, Log: p.log})
-	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps, p.front.DeleteFolder), endpoint.New(deps), deployment.New(deps), deployer, discard.New(p.store, p.front, time.Now))
+	p.runner = reconcile.NewRunner(p.store, p.log, cascade.New(p.engine), cluster.New(deps), managedcluster.New(deps), extension.New(deps), compute.New(deps), job.New(deps, p.front), endpoint.New(deps), deployment.New(deps), deployer, discard.New(p.store, p.front, time.Now))
 	p.logs = logs.New(logs.Config{Store: p.store, Blobs: p.front, Log: p.log})
 	maps := p.stream(sync.New(sync.Config{Store: p.store, Desired: deps.Desired, Authenticate: authenticate, Logs: p.takeLogs, Folder: deps.ClaimFolder, Log: p.log}))
 	main, err := server.New(server.Config{

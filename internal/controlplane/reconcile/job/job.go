@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/reconcile"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
@@ -34,19 +33,14 @@ const (
 	observedPrefix = "observed:" // + cluster + " " + job/<id>
 )
 
-// DeleteFolderFunc removes all blobs of a container below a folder.
-type DeleteFolderFunc func(ctx context.Context, account, container, folder string) error
-
 // Controller is the reconciler of jobs.
 type Controller struct {
-	d            types.Deps
-	deleteFolder DeleteFolderFunc
+	d     types.Deps
+	blobs Blobs
 }
 
 // New makes the controller; it uses Store, Clock, Desired, IssueRunToken and CA.
-func New(d types.Deps, deleteFolder DeleteFolderFunc) *Controller {
-	return &Controller{d: d, deleteFolder: deleteFolder}
-}
+func New(d types.Deps, b Blobs) *Controller { return &Controller{d: d, blobs: b} }
 
 var _ reconcile.Controller = (*Controller)(nil)
 
@@ -167,8 +161,11 @@ func (c *Controller) one(ctx context.Context, key string) (reconcile.Result, err
 	}
 	out := plan(in)
 	if out.clear {
-		if err := c.clear(ctx, rec, in.state); err != nil {
+		switch more, err := c.clear(ctx, rec, in.state); {
+		case err != nil:
 			return reconcile.Result{}, fmt.Errorf("deleting what pods of job %s shared: %w", key, err)
+		case more: // other jobs first
+			return reconcile.Result{RequeueAfter: clearAgain}, nil
 		}
 	}
 	var secret map[string]string
@@ -181,19 +178,6 @@ func (c *Controller) one(ctx context.Context, key string) (reconcile.Result, err
 		return reconcile.Result{}, fmt.Errorf("writing job %s: %w", key, err)
 	}
 	return reconcile.Result{RequeueAfter: out.again}, nil
-}
-
-// clear deletes what the pods of a batch job shared: its results are in its output.
-func (c *Controller) clear(ctx context.Context, rec store.Record, st runstate.State) error {
-	ws, err := c.d.Store.Get(ctx, rec.Parent)
-	if errors.Is(err, store.ErrNotFound) { // its storage goes as a whole
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading workspace %s: %w", rec.Parent, err)
-	}
-	folder := types.ArtifactsPath(st.RunFolder(rec.Name)) + "/" + commonruntime.BatchFolder
-	return c.deleteFolder(ctx, types.StorageAccountOf(ws), types.ArtifactContainer, folder)
 }
 
 func (c *Controller) observe(ctx context.Context, rec store.Record) (input, error) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
+	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"fairlead.dev/fairlead/api/commonruntime"
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/controlplane/blobs"
 	"fairlead.dev/fairlead/internal/controlplane/desired"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
@@ -302,27 +305,80 @@ func TestBatchCleared(t *testing.T) {
 	if _, err := e.Call(endpoint, "jobs", `{"properties":{"name":"b","inputData":{"data":{"uri":"azureml://datastores/workspaceblobstore/paths/in"}}}}`, "azureml-model-deployment: blue"); err != nil {
 		t.Fatal(err)
 	}
-	var deleted []string
-	broken := errors.New("the disk is away")
-	c := New(e.Deps, func(_ context.Context, _, container, folder string) error {
-		deleted = append(deleted, container+"/"+folder)
-		return broken
-	})
+	shared, broken := &folder{under: "ExperimentRun/dcid.b/.batch/"}, errors.New("the disk is away")
+	c := New(e.Deps, shared)
 	e.Step(c, id)
 	rec := e.Record(id)
 	job := runstate.ID(rec.Key, rec.Seq)
 	e.Observe("job/"+job, link.JobStatus{ID: job, State: "Completed"})
 	e.Step(c, id)
-	if e.Prop(id, "status") != "Completed" || len(deleted) > 0 {
-		t.Fatalf("status %v, deleted %v", e.Prop(id, "status"), deleted)
+	shared.fill(2*clearStep + 1)
+	shared.broken = broken
+	if e.Prop(id, "status") != "Completed" {
+		t.Fatalf("status %v", e.Prop(id, "status"))
 	}
 	if _, err := c.Reconcile(e.Ctx, strings.ToLower(id)); !errors.Is(err, broken) {
 		t.Errorf("deleting fails, and reconciling says %v", err)
 	}
-	broken = nil
-	e.Step(c, id)
-	e.Step(c, id)
-	if want := []string{"azureml/ExperimentRun/dcid.b/.batch", "azureml/ExperimentRun/dcid.b/.batch"}; !slices.Equal(deleted, want) {
-		t.Errorf("deleted %v, want %v", deleted, want)
+	shared.broken = nil
+	for _, want := range []int{clearStep + 1, 1, 0} {
+		res := e.Step(c, id)
+		if left := len(shared.names); left != want || (res.RequeueAfter == clearAgain) != (want > 0) {
+			t.Errorf("%d are left, again after %s; want %d", left, res.RequeueAfter, want)
+		}
 	}
+	if shared.most > clearAtOnce {
+		t.Errorf("%d were deleted at once", shared.most)
+	}
+	shared.fill(1) // by a pod that was late
+	e.Step(c, id)
+	if len(shared.names) != 1 {
+		t.Error("deleted again before the retention was over")
+	}
+	e.Advance(retention)
+	e.Step(c, id)
+	if len(shared.names) != 0 {
+		t.Errorf("left are %v", shared.names)
+	}
+}
+
+// folder is the blobs of one, which cannot be deleted while it is broken.
+type folder struct {
+	under  string
+	broken error
+
+	mu        sync.Mutex
+	names     map[string]bool
+	now, most int // deletes under way
+}
+
+func (f *folder) fill(n int) {
+	f.names = map[string]bool{}
+	for i := range n {
+		f.names[fmt.Sprint(f.under, i)] = true
+	}
+}
+
+func (f *folder) List(_ context.Context, _, container, prefix string) (items []blobs.Item, err error) {
+	for name := range f.names {
+		if container == "azureml" && prefix == f.under {
+			items = append(items, blobs.Item{Name: name})
+		}
+	}
+	return items, nil
+}
+
+func (f *folder) Delete(_ context.Context, _, _, name string) error {
+	f.mu.Lock()
+	f.now++
+	f.most = max(f.most, f.now)
+	f.mu.Unlock()
+	runtime.Gosched()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now--
+	if f.broken == nil {
+		delete(f.names, name)
+	}
+	return f.broken
 }
