@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -80,7 +81,7 @@ func (e *NoIdentity) Error() string { return e.Reason }
 type Config struct {
 	// Keys are the signing keys.
 	Keys KeyStore
-	// FormerKeys is a folder that earlier releases kept signing keys in; those found there are taken over.
+	// FormerKeys is a folder that earlier releases kept signing keys in; those found there are taken over, and the files stay.
 	FormerKeys string
 	// KeyAge is for how long a key signs; 0 does not rotate.
 	KeyAge time.Duration
@@ -106,6 +107,9 @@ type Issuer struct {
 	audience map[string]bool
 	verified verified
 	checks   *throttle.Gate // of secrets
+
+	reading sync.Mutex // of keys
+	readAt  time.Time
 }
 
 // New loads the signing keys, making the first one when there is none. Run looks after them.
@@ -122,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Issuer, error) {
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
 	if cfg.FormerKeys != "" {
-		if err := cfg.Keys.takeOver(ctx, cfg.FormerKeys); err != nil {
+		if err := cfg.Keys.takeOver(ctx, cfg.FormerKeys, cfg.Now()); err != nil {
 			return nil, fmt.Errorf("taking over signing keys: %w", err)
 		}
 	}

@@ -21,6 +21,9 @@ import (
 // tendEvery is how often keys are read from the store, and looked after.
 const tendEvery = time.Minute
 
+// rereadAfter is for how long keys are not read again for the sake of a token that none of them signed.
+const rereadAfter = 5 * time.Second
+
 // keyring is the signing keys as they were last read.
 type keyring struct {
 	// keys are oldest first.
@@ -92,6 +95,29 @@ func (is *Issuer) tendKeys(ctx context.Context) error {
 	if err := is.cfg.Keys.tend(ctx, is.cfg.Now(), is.cfg.KeyAge); err != nil {
 		return err
 	}
+	is.reading.Lock()
+	defer is.reading.Unlock()
+	return is.readKeys(ctx)
+}
+
+// reread reads keys again for a token that none of them signed, and returns what there is: another server may have made one that signs
+// at once. What clients send does not make it more often than each rereadAfter.
+func (is *Issuer) reread(ctx context.Context) *keyring {
+	is.reading.Lock()
+	defer is.reading.Unlock()
+	if is.cfg.Now().Sub(is.readAt) >= rereadAfter {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadAfter) // it is for those who wait, too
+		defer cancel()
+		if err := is.readKeys(ctx); err != nil {
+			is.cfg.Log.Error("reading signing keys again for an unknown one; the last ones stay in use", "error", err)
+		}
+	}
+	return is.ring.Load()
+}
+
+// readKeys takes the stored keys into use; reading is held.
+func (is *Issuer) readKeys(ctx context.Context) error {
+	is.readAt = is.cfg.Now()
 	recs, err := keyRecords(ctx, is.cfg.Keys.Store)
 	if err != nil {
 		return err

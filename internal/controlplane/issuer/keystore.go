@@ -18,7 +18,8 @@ import (
 // typeSigningKey is the internal record type of signing keys: a KeyInfo's times in the body, the key sealed in the secret.
 const typeSigningKey = "fairlead.internal/signingkeys"
 
-// maxKeys bounds how many keys there may be: nobody makes more by rotating in time.
+// maxKeys bounds how many keys there may be for another to be made by hand. What servers make comes on top: half a hundred at the
+// shortest age that they take.
 const maxKeys = 100
 
 // KeyStore is the signing keys of all control planes on one store.
@@ -46,9 +47,7 @@ func (s KeyStore) List(ctx context.Context, now time.Time) (keys []KeyInfo, sign
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, rec := range recs {
-		keys = append(keys, rec.KeyInfo)
-	}
+	keys = infos(recs)
 	return keys, signing(keys, now), nil
 }
 
@@ -59,7 +58,16 @@ func (s KeyStore) Rotate(ctx context.Context, now time.Time, settle time.Duratio
 		return KeyInfo{}, fmt.Errorf("generating signing key: %w", err)
 	}
 	info := KeyInfo{ID: keyID(&key.PublicKey), Made: now, SignsFrom: now.Add(settle)}
-	return info, s.Store.Update(ctx, func(tx store.Tx) error { return s.put(ctx, tx, info, key) })
+	return info, s.Store.Update(ctx, func(tx store.Tx) error {
+		recs, err := keyRecords(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if len(recs) >= maxKeys {
+			return fmt.Errorf("there are %d signing keys, and %d are enough; remove one that you do not need first: fairlead server keys remove", len(recs), maxKeys)
+		}
+		return s.put(ctx, tx, info, key)
+	})
 }
 
 // Remove deletes a key: what it signed is refused from then on, at once here and within a minute at every server.
@@ -69,14 +77,11 @@ func (s KeyStore) Remove(ctx context.Context, now time.Time, id string) error {
 		if err != nil {
 			return err
 		}
-		infos := make([]KeyInfo, len(recs))
-		for i, rec := range recs {
-			infos[i] = rec.KeyInfo
-		}
-		switch i := known(infos, id); {
+		keys := infos(recs)
+		switch i := known(keys, id); {
 		case i < 0:
 			return fmt.Errorf("no signing key %q", id)
-		case i == signing(infos, now):
+		case i == signing(keys, now):
 			return fmt.Errorf("key %s signs now; make another one that signs before this one goes: fairlead server keys rotate", id)
 		}
 		return tx.Delete(ctx, signingKeyKey(id))
@@ -90,8 +95,16 @@ type keyRecord struct {
 	sealed  []byte
 }
 
+func infos(recs []keyRecord) []KeyInfo {
+	out := make([]KeyInfo, len(recs))
+	for i, rec := range recs {
+		out[i] = rec.KeyInfo
+	}
+	return out
+}
+
 func keyRecords(ctx context.Context, r store.Reader) ([]keyRecord, error) {
-	recs, err := r.List(ctx, store.Query{Type: typeSigningKey, AnyParent: true, Limit: maxKeys})
+	recs, err := r.List(ctx, store.Query{Type: typeSigningKey, AnyParent: true, Limit: 2 * maxKeys})
 	if err != nil {
 		return nil, fmt.Errorf("listing signing keys: %w", err)
 	}

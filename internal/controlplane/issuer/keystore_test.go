@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -246,50 +247,185 @@ func TestKeysThatDoNotOpen(t *testing.T) {
 	}
 }
 
-// TestTakeOver: keys that an earlier release kept in files verify and sign as they did, and the files go.
-func TestTakeOver(t *testing.T) {
+// TestManyKeys: no more are made by hand than are listed.
+func TestManyKeys(t *testing.T) {
 	f := newFixture(t)
-	dir := filepath.Join(t.TempDir(), "token-keys")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	key := mustKey(2048)
+	if err := f.store.Update(t.Context(), func(tx store.Tx) (err error) {
+		for i := range maxKeys - 2 { // one is there
+			err = errors.Join(err, f.keys.put(t.Context(), tx, KeyInfo{fmt.Sprint("k", i), f.clock, f.clock.Add(-time.Hour)}, key))
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
-	var newest string
-	for i, age := range []time.Duration{time.Hour, 2 * time.Hour} {
-		key := mustKey(2048)
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, at := filepath.Join(dir, keyID(&key.PublicKey)+".pem"), f.clock.Add(-age)
-		if err := errors.Join(os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600), os.Chtimes(name, at, at)); err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			newest = keyID(&key.PublicKey)
-		}
-	}
-	empty, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	last, err := f.keys.Rotate(t.Context(), f.clock, Settle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { empty.Close() })
-	cfg := Config{Keys: KeyStore{empty, f.keys.Box}, FormerKeys: dir, PublicURL: public, TenantID: tenant, Store: empty, Now: f.now}
-	for range 2 { // the second start finds none
-		is, err := New(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, signs := len(is.ring.Load().keys), is.ring.Load().at(f.clock).ID; n != 2 || signs != newest {
-			t.Errorf("%d keys, %s signs; want %s", n, signs, newest)
-		}
+	if _, err := f.keys.Rotate(t.Context(), f.clock, Settle); err == nil || !strings.Contains(err.Error(), "there are 100 signing keys") {
+		t.Errorf("one more: %v", err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder is left: %v", err)
+	if keys, _ := f.list(); len(keys) != maxKeys || keys[maxKeys-1].ID != last.ID {
+		t.Errorf("%d keys, the last is %s", len(keys), keys[len(keys)-1].ID)
 	}
-	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "half.pem"), []byte("-----BEGIN PRIV"), 0o600)); err != nil {
+}
+
+// lists counts how often the store is asked for a list.
+type lists struct {
+	store.Store
+	n int
+}
+
+func (l *lists) List(ctx context.Context, q store.Query) ([]store.Record, error) {
+	l.n++
+	return l.Store.List(ctx, q)
+}
+
+// TestUnknownKey: a server that is shown a token of a key that it does not know reads the keys again, but not whenever it is asked to.
+func TestUnknownKey(t *testing.T) {
+	f := newFixture(t)
+	counted := &lists{Store: f.store}
+	other, err := New(t.Context(), Config{Keys: KeyStore{counted, f.keys.Box}, PublicURL: public, TenantID: tenant, Store: f.store, Now: f.now})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(context.WithoutCancel(t.Context()), cfg); err == nil || !strings.Contains(err.Error(), "half.pem") {
+	if _, err := f.keys.Rotate(t.Context(), f.clock, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.pass(0)
+	tok := f.issue(time.Hour)
+	counted.n = 0
+	f.clock = f.clock.Add(rereadAfter - time.Second)
+	if _, err := other.Verify(t.Context(), tok); !errors.Is(err, ErrInvalid) || counted.n != 0 {
+		t.Errorf("keys were read %d times shortly after they had been: %v", counted.n, err)
+	}
+	f.clock = f.clock.Add(time.Second)
+	if _, err := other.Verify(t.Context(), tok); err != nil || counted.n != 1 {
+		t.Errorf("after %d readings of the keys: %v", counted.n, err)
+	}
+	f.clock = f.clock.Add(rereadAfter)
+	stranger := newFixture(t).issue(time.Hour)
+	for range 3 {
+		if _, err := other.Verify(t.Context(), stranger); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a token of another installation: %v", err)
+		}
+	}
+	if counted.n != 2 {
+		t.Errorf("keys were read %d times, want once more", counted.n)
+	}
+}
+
+// former is a folder of signing keys as earlier releases kept it.
+type former struct {
+	*fixture
+	dir string
+}
+
+func newFormer(t *testing.T) former {
+	t.Helper()
+	f := former{newFixture(t), filepath.Join(t.TempDir(), "token-keys")}
+	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "empty.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	f.store, f.keys.Store = st, st
+	if err := os.Mkdir(f.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// add makes the file of a key and returns its id.
+func (f former) add(at time.Time) string {
+	f.t.Helper()
+	key := mustKey(2048)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	name := filepath.Join(f.dir, keyID(&key.PublicKey)+".pem")
+	if err := errors.Join(os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600), os.Chtimes(name, at, at)); err != nil {
+		f.t.Fatal(err)
+	}
+	return keyID(&key.PublicKey)
+}
+
+func (f former) start() (*Issuer, error) {
+	return New(f.t.Context(), Config{Keys: f.keys, FormerKeys: f.dir, PublicURL: public, TenantID: tenant, Store: f.store, Now: f.now})
+}
+
+// expect starts a server and says how many keys it has and which of them signs.
+func (f former) expect(when string, n int, signs string) {
+	f.t.Helper()
+	is, err := f.start()
+	if err != nil {
+		f.t.Fatalf("%s: %v", when, err)
+	}
+	if ring := is.ring.Load(); len(ring.keys) != n || ring.at(f.clock).ID != signs {
+		f.t.Errorf("%s: %d keys, %s signs; want %d, %s", when, len(ring.keys), ring.at(f.clock).ID, n, signs)
+	}
+}
+
+// TestTakeOver: keys that an earlier release kept in files verify and sign as they did. The files stay for such a release, though nothing
+// comes back from them, and what it makes there later settles before it signs here.
+func TestTakeOver(t *testing.T) {
+	f := newFormer(t)
+	newest, older := f.add(f.clock.Add(-time.Hour)), f.add(f.clock.Add(-2*time.Hour))
+	if err := os.WriteFile(filepath.Join(f.dir, ".new-123"), []byte("-----BEGIN PRIV"), 0o600); err != nil { // a server was killed
+		t.Fatal(err)
+	}
+	f.expect("first start", 2, newest)
+	f.expect("second start", 2, newest)
+	if files, err := filepath.Glob(filepath.Join(f.dir, "*.pem")); err != nil || len(files) != 2 {
+		t.Errorf("the files are %v, %v", files, err)
+	}
+	if err := f.keys.Remove(t.Context(), f.clock, older); err != nil {
+		t.Fatal(err)
+	}
+	f.expect("one was removed", 1, newest)
+	later := f.add(f.clock.Add(-time.Minute))
+	f.expect("an older server made another", 2, newest)
+	f.clock = f.clock.Add(Settle)
+	f.expect("a day later", 2, later)
+}
+
+// TestTakeOverStarts: what is wrong with the folder is no reason not to start, unless a key would be lost.
+func TestTakeOverStarts(t *testing.T) {
+	f := newFormer(t)
+	key := f.add(f.clock.Add(-time.Hour))
+	if err := os.Symlink("gone just now", filepath.Join(f.dir, "gone.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(f.dir, 0o500); err != nil { // as on a mount that is only read
+		t.Fatal(err)
+	}
+	f.expect("a file that has gone", 1, key)
+	if err := errors.Join(os.Chmod(f.dir, 0o700), os.WriteFile(filepath.Join(f.dir, "half.pem"), []byte("-----BEGIN PRIV"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.start(); err == nil || !strings.Contains(err.Error(), "half.pem") {
 		t.Errorf("half a file: %v", err)
 	}
+	if err := os.RemoveAll(f.dir); err != nil {
+		t.Fatal(err)
+	}
+	f.expect("no folder", 1, key)
+}
+
+// TestTakeOverAtOnce: two servers start on one folder.
+func TestTakeOverAtOnce(t *testing.T) {
+	f := newFormer(t)
+	key := f.add(f.clock.Add(-time.Hour))
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := f.start(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.expect("after both", 1, key)
 }

@@ -79,7 +79,7 @@ func (is *Issuer) Issue(_ context.Context, c Claims, ttl time.Duration) (string,
 // the resource that it was issued for has the identity. The error wraps ErrExpired or ErrInvalid and says what is wrong without repeating
 // the token.
 func (is *Issuer) Verify(ctx context.Context, token string) (resource.Principal, error) {
-	p, err := is.signed(token)
+	p, err := is.signed(ctx, token)
 	if err == nil && p.Kind == KindManagedIdentity {
 		err = is.held(ctx, p)
 	}
@@ -89,7 +89,7 @@ func (is *Issuer) Verify(ctx context.Context, token string) (resource.Principal,
 	return p, nil
 }
 
-func (is *Issuer) signed(token string) (resource.Principal, error) {
+func (is *Issuer) signed(ctx context.Context, token string) (resource.Principal, error) {
 	if len(token) > 16<<10 {
 		return resource.Principal{}, fmt.Errorf("%w: longer than 16 KiB", ErrInvalid)
 	}
@@ -103,6 +103,9 @@ func (is *Issuer) signed(token string) (resource.Principal, error) {
 	}
 	kid := tok.Headers[0].KeyID
 	key, ok := keys.byKID[kid]
+	if !ok {
+		key, ok = is.reread(ctx).byKID[kid]
+	}
 	if !ok {
 		return resource.Principal{}, fmt.Errorf("%w: signed by a key that this server does not have", ErrInvalid)
 	}
