@@ -11,6 +11,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/store/postgres"
+	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 )
 
 // besides is a command that works on a server's store, beside servers that run.
@@ -25,7 +27,8 @@ func (b *besides) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&b.cfg.Store, "store", "sqlite", "where the server keeps resources, as it was told")
 }
 
-// with opens the store, and the key of what is sealed in it, for the time of fn. It makes none: a first start of the server does.
+// with opens the store, and the key of what is sealed in it, for the time of fn. It makes none and does not change its schema: a start of
+// the server does, and one of an earlier release may run on it.
 func (b *besides) with(ctx context.Context, fn func(store.Store, *seal.Box) error) (err error) {
 	b.cfg.flags = b.fs
 	if err := b.cfg.FromEnv(os.LookupEnv); err != nil {
@@ -48,7 +51,7 @@ func (b *besides) with(ctx context.Context, fn func(store.Store, *seal.Box) erro
 	if err != nil {
 		return fmt.Errorf("loading key of stored secrets: %w", err)
 	}
-	st, err := openStore(ctx, b.cfg)
+	st, err := openStore(ctx, b.cfg, sqlite.OpenCurrent, postgres.OpenCurrent)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (p *plane) open(ctx context.Context) error {
 		return fmt.Errorf("making data folder: %w", err)
 	}
 	var err error
-	if p.store, err = openStore(ctx, p.cfg); err != nil {
+	if p.store, err = openStore(ctx, p.cfg, sqlite.Open, postgres.Open); err != nil {
 		return err
 	}
 	if p.bucket, err = blobs.Open(ctx, p.cfg.Blobs); err != nil {
@@ -126,19 +126,22 @@ func (p *plane) open(ctx context.Context) error {
 	return p.wire(ctx, tenantID, ca)
 }
 
-func openStore(ctx context.Context, cfg Config) (store.Store, error) {
+// opens is how a store is opened by where it is.
+type opens func(ctx context.Context, where string) (store.Store, error)
+
+func openStore(ctx context.Context, cfg Config, file, database opens) (store.Store, error) {
 	kind, where, err := cfg.storeTarget()
 	if err != nil {
 		return nil, err
 	}
 	if kind == "postgres" {
-		st, err := postgres.Open(ctx, where)
+		st, err := database(ctx, where)
 		if err != nil {
 			return nil, fmt.Errorf("opening PostgreSQL: %w", err)
 		}
 		return st, nil
 	}
-	st, err := sqlite.Open(ctx, where)
+	st, err := file(ctx, where)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", where, err)
 	}

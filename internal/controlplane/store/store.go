@@ -20,6 +20,8 @@ var (
 	ErrCompacted = errors.New("sequence number is no longer kept")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrOldSchema: the store is as a server of an earlier release made it.
+	ErrOldSchema = errors.New("its tables are of an earlier release; upgrade all servers first, which brings them up to date")
 )
 
 // Locker is a store that several processes share, which also orders what they do elsewhere.

@@ -30,14 +30,24 @@ const readers = 8
 // Open connects by a URL or keyword DSN, as libpq takes them, and brings the schema up to date; several processes may
 // open at once. Errors do not repeat the DSN's password.
 func Open(ctx context.Context, dsn string) (store.Store, error) {
-	s, err := open(ctx, dsn)
+	return opened(ctx, dsn, sqlstore.Migrate)
+}
+
+// OpenCurrent is Open of a database beside whose servers one must not change the schema: where it is not up to date it fails with
+// store.ErrOldSchema.
+func OpenCurrent(ctx context.Context, dsn string) (store.Store, error) {
+	return opened(ctx, dsn, sqlstore.Current)
+}
+
+func opened(ctx context.Context, dsn string, schema func(context.Context, *goose.Provider) error) (store.Store, error) {
+	s, err := open(ctx, dsn, schema)
 	if err != nil {
 		return nil, fmt.Errorf("opening PostgreSQL: %w", err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, dsn string) (_ *shared, err error) {
+func open(ctx context.Context, dsn string, schema func(context.Context, *goose.Provider) error) (_ *shared, err error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -54,7 +64,11 @@ func open(ctx context.Context, dsn string) (_ *shared, err error) {
 			err = errors.Join(err, write.Close(), read.Close(), locks.Close())
 		}
 	}()
-	if err := migrate(ctx, write); err != nil {
+	p, err := migrator(write)
+	if err == nil {
+		err = schema(ctx, p)
+	}
+	if err != nil {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
@@ -83,19 +97,12 @@ func open(ctx context.Context, dsn string) (_ *shared, err error) {
 	return &shared{base, locks}, err
 }
 
-func migrate(ctx context.Context, db *sql.DB) error {
+func migrator(db *sql.DB) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(migrationLock{}))
-	if err != nil {
-		return err
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrating: %w", err)
-	}
-	return nil
+	return goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(migrationLock{}))
 }
 
 // migrationLock lets one of several processes that start at once migrate while the others wait: goose's own lock polls

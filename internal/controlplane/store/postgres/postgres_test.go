@@ -33,6 +33,7 @@ func TestStore(t *testing.T) {
 	})
 	t.Run("replicas", func(t *testing.T) { testReplicas(t, server.NewDatabase(t)) })
 	t.Run("open at once", func(t *testing.T) { testOpenAtOnce(t, server.NewDatabase(t)) })
+	t.Run("open current", func(t *testing.T) { testOpenCurrent(t, server.NewDatabase(t)) })
 	t.Run("locks", func(t *testing.T) { testLocks(t, server.NewDatabase(t)) })
 	t.Run("many locks", func(t *testing.T) { testManyLocks(t, server.NewDatabase(t)) })
 	t.Run("lost lock", func(t *testing.T) { testLostLock(t, server.NewDatabase(t)) })

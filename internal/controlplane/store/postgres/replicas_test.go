@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -101,6 +103,28 @@ func testOpenAtOnce(t *testing.T, dsn string) {
 		})
 	}
 	wg.Wait()
+}
+
+// testOpenCurrent: what works beside servers of an earlier release leaves their schema alone.
+func testOpenCurrent(t *testing.T, dsn string) {
+	ctx := t.Context()
+	open1(t, dsn).Close()
+	same, err := OpenCurrent(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same.Close()
+	admin, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.WithoutCancel(ctx))
+	if _, err := admin.Exec(ctx, "DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenCurrent(ctx, dsn); !errors.Is(err, store.ErrOldSchema) {
+		t.Errorf("opened: %v", err)
+	}
 }
 
 // testLostConnections: the server ends every connection; the store comes back by itself, and Wait wakes again.

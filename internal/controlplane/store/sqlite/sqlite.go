@@ -29,14 +29,24 @@ const readers = 8
 
 // Open opens the database file, made with mode 0600 (and its folder with 0700) when absent, and brings its schema up to date.
 func Open(ctx context.Context, path string) (store.Store, error) {
-	s, err := open(ctx, path)
+	return opened(ctx, path, sqlstore.Migrate)
+}
+
+// OpenCurrent is Open of a file beside whose server one must not change the schema: where it is not up to date it fails with
+// store.ErrOldSchema.
+func OpenCurrent(ctx context.Context, path string) (store.Store, error) {
+	return opened(ctx, path, sqlstore.Current)
+}
+
+func opened(ctx context.Context, path string, schema func(context.Context, *goose.Provider) error) (store.Store, error) {
+	s, err := open(ctx, path, schema)
 	if err != nil {
 		return nil, fmt.Errorf("opening database %q: %w", path, err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (_ *sqlstore.Store, err error) {
+func open(ctx context.Context, path string, schema func(context.Context, *goose.Provider) error) (_ *sqlstore.Store, err error) {
 	if path == "" || strings.Contains(path, ":memory:") {
 		return nil, errors.New("a file is needed: give a path in a folder that can be written")
 	}
@@ -60,7 +70,11 @@ func open(ctx context.Context, path string) (_ *sqlstore.Store, err error) {
 			err = errors.Join(err, write.Close(), read.Close())
 		}
 	}()
-	if err := migrate(ctx, write); err != nil {
+	p, err := migrator(write)
+	if err == nil {
+		err = schema(ctx, p)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return sqlstore.New(ctx, sqlstore.Config{Write: write, Read: read, Dialect: sqlstore.Dialect{
@@ -93,19 +107,12 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
-func migrate(ctx context.Context, db *sql.DB) error {
+func migrator(db *sql.DB) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
-	if err != nil {
-		return err
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrating: %w", err)
-	}
-	return nil
+	return goose.NewProvider(goose.DialectSQLite3, db, dir)
 }
 
 // toGlob turns a pattern of LIKE into one of GLOB, which tells cases apart as LIKE does elsewhere.

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,5 +57,38 @@ func TestOpen(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), text); err == nil {
 		t.Error("a text file is taken for a database")
+	}
+}
+
+// TestOpenCurrent: what works beside a server of an earlier release leaves its schema alone.
+func TestOpenCurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fairlead.db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	same, err := OpenCurrent(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same.Close()
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	newest := func() (v int) {
+		if err := db.QueryRow("SELECT max(version_id) FROM goose_db_version").Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	was := newest()
+	if _, err := db.Exec("DELETE FROM goose_db_version WHERE version_id = ?", was); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenCurrent(t.Context(), path); !errors.Is(err, store.ErrOldSchema) || newest() != was-1 {
+		t.Errorf("opened at version %d of %d: %v", newest(), was, err)
 	}
 }
