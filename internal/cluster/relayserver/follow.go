@@ -34,7 +34,7 @@ type follower struct {
 	// mu guards what the readers of logs tell the loop that looks for pods.
 	mu      sync.Mutex
 	known   map[types.UID]*followed
-	last    map[string]time.Time // by instance, of the newest line
+	last    map[types.UID]time.Time // of the newest line, whichever container of the pod wrote it
 	cancels map[types.UID]context.CancelFunc
 }
 
@@ -44,7 +44,7 @@ func (s *Server) follow(ctx context.Context, t link.Target, stream net.Conn) err
 	if answerErr := link.AnswerTarget(stream, err); err != nil || answerErr != nil {
 		return errors.Join(err, answerErr)
 	}
-	f := &follower{s: s, t: t, out: bufio.NewWriter(stream), known: map[types.UID]*followed{}, last: map[string]time.Time{}, cancels: map[types.UID]context.CancelFunc{}}
+	f := &follower{s: s, t: t, out: bufio.NewWriter(stream), known: map[types.UID]*followed{}, last: map[types.UID]time.Time{}, cancels: map[types.UID]context.CancelFunc{}}
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -69,7 +69,7 @@ func (f *follower) run(ctx context.Context, pods []corev1.Pod, readers *sync.Wai
 					return err
 				}
 			}
-			if err := f.act(ctx, pods[:min(len(pods), maxLogPods)], first, readers); err != nil {
+			if err := f.act(ctx, pods, first, readers); err != nil {
 				return err
 			}
 		}
@@ -134,10 +134,11 @@ func (f *follower) ended(uid types.UID, whole bool) {
 	delete(f.cancels, uid)
 }
 
-// read sends the log of one instance of a container, from where it was sent to, and reports whether it has come to its end.
+// read sends the log of a pod's container, from where the pod's was sent to, and reports whether it has come to its end. A container that
+// has started again since it was looked at is read in the place of the one that was meant; what it wrote then is not sent again.
 func (f *follower) read(ctx context.Context, a action) (whole bool) {
 	f.mu.Lock()
-	last := f.last[a.instance]
+	last := f.last[a.uid]
 	f.mu.Unlock()
 	o := &corev1.PodLogOptions{Container: f.t.Container, Follow: true, Timestamps: true}
 	switch since := cmp.Or(last, f.t.Since); {
@@ -191,8 +192,8 @@ func (f *follower) line(a action, at time.Time, text []byte, flush bool) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at.After(f.last[a.instance]) {
-		f.last[a.instance] = at
+	if at.After(f.last[a.uid]) {
+		f.last[a.uid] = at
 	}
 	return nil
 }

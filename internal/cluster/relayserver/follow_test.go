@@ -46,20 +46,20 @@ func TestPlan(t *testing.T) {
 		first bool
 		want  []string
 	}{
-		"at first":                 {nil, []corev1.Pod{modelPod("b", "1", runs), modelPod("a", "2", runs)}, true, []string{"read a 2 ", "read b 1 "}},
-		"a pod joins":              {nil, []corev1.Pod{modelPod("a", "", starting)}, false, []string{"tell a  joined"}},
-		"it runs":                  {map[types.UID]*followed{"a": {name: "a"}}, []corev1.Pod{modelPod("a", "1", runs)}, false, []string{"read a 1  late"}},
+		"at first":                 {nil, []corev1.Pod{modelPod("b", "1", runs), modelPod("a", "2", runs)}, true, []string{"read a ", "read b "}},
+		"a pod joins":              {nil, []corev1.Pod{modelPod("a", "", starting)}, false, []string{"tell a joined"}},
+		"it runs":                  {map[types.UID]*followed{"a": {name: "a"}}, []corev1.Pod{modelPod("a", "1", runs)}, false, []string{"read a  late"}},
 		"it goes on":               {map[types.UID]*followed{"a": {name: "a", instance: "1", reading: true}}, []corev1.Pod{modelPod("a", "1", runs)}, false, nil},
 		"it ends, its log not yet": {map[types.UID]*followed{"a": {name: "a", instance: "1", reading: true}}, []corev1.Pod{modelPod("a", "1", ended)}, false, nil},
-		"it has ended":             {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "1", ended)}, false, []string{"tell a  container ended with exit code 1 (Error)"}},
+		"it has ended":             {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "1", ended)}, false, []string{"tell a container ended with exit code 1 (Error)"}},
 		"that is said once":        {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true, said: "container ended with exit code 1 (Error)"}}, []corev1.Pod{modelPod("a", "1", ended)}, false, nil},
-		"it starts again":          {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "2", runs)}, false, []string{"read a 2  late"}},
-		"its log broke off":        {map[types.UID]*followed{"a": {name: "a", instance: "1"}}, []corev1.Pod{modelPod("a", "1", ended)}, false, []string{"read a 1  late"}},
-		"its log ended too early":  {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "1", runs)}, false, []string{"read a 1  late"}},
-		"it has no image":          {map[types.UID]*followed{"a": {name: "a"}}, []corev1.Pod{modelPod("a", "", waits)}, false, []string{"tell a  container waits: ImagePullBackOff: no such image"}},
-		"it is gone":               {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, nil, false, []string{"tell a  is gone"}},
+		"it starts again":          {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "2", runs)}, false, []string{"read a  late"}},
+		"its log broke off":        {map[types.UID]*followed{"a": {name: "a", instance: "1"}}, []corev1.Pod{modelPod("a", "1", ended)}, false, []string{"read a  late"}},
+		"its log ended too early":  {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, []corev1.Pod{modelPod("a", "1", runs)}, false, []string{"read a  late"}},
+		"it has no image":          {map[types.UID]*followed{"a": {name: "a"}}, []corev1.Pod{modelPod("a", "", waits)}, false, []string{"tell a container waits: ImagePullBackOff: no such image"}},
+		"it is gone":               {map[types.UID]*followed{"a": {name: "a", instance: "1", whole: true}}, nil, false, []string{"tell a is gone"}},
 		"gone, its log not yet":    {map[types.UID]*followed{"a": {name: "a", instance: "1", reading: true}}, nil, false, nil},
-		"gone for long":            {map[types.UID]*followed{"a": {name: "a", instance: "1", reading: true, missed: maxMissed - 1}}, nil, false, []string{"cut   "}},
+		"gone for long":            {map[types.UID]*followed{"a": {name: "a", instance: "1", reading: true, missed: maxMissed - 1}}, nil, false, []string{"cut  "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.known == nil {
@@ -67,7 +67,7 @@ func TestPlan(t *testing.T) {
 			}
 			var got []string
 			for _, a := range plan(c.known, c.pods, v1alpha1.ServingContainer, c.first) {
-				line := fmt.Sprintf("%s %s %s %s", a.kind, a.pod, a.instance, a.event)
+				line := fmt.Sprintf("%s %s %s", a.kind, a.pod, a.event)
 				if a.late {
 					line += " late"
 				}
@@ -78,6 +78,66 @@ func TestPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPlan_ManyPods: pods that are too old to be followed are there all the same; what is read of them goes on.
+func TestPlan_ManyPods(t *testing.T) {
+	var pods []corev1.Pod
+	for i := range maxLogPods + 1 {
+		pods = append(pods, modelPod(fmt.Sprint("new", i), "1", runs))
+	}
+	known := map[types.UID]*followed{}
+	plan(known, pods[1:], v1alpha1.ServingContainer, true)
+	for range maxMissed + 1 {
+		for _, a := range plan(known, pods, v1alpha1.ServingContainer, false) {
+			if a.pod != "new0" {
+				t.Errorf("%+v", a)
+			}
+		}
+	}
+	if k := known["new20"]; k == nil || !k.reading || k.missed > 0 {
+		t.Errorf("the oldest: %+v", k)
+	}
+}
+
+// TestFollow_StartsAgain: a container that has started again just before its log is opened is not read twice.
+func TestFollow_StartsAgain(t *testing.T) {
+	a := modelPod("a", "1", runs)
+	kube := fake.NewClientset(&a)
+	again := make(chan struct{})
+	k := &kubelet{logs: map[string]func(*io.PipeWriter, *corev1.PodLogOptions){
+		"a tail 7": func(w *io.PipeWriter, _ *corev1.PodLogOptions) {
+			_, _ = io.WriteString(w, stamp(1, "one"))
+			<-again
+			w.Close()
+		},
+		"a since 01.5": func(w *io.PipeWriter, _ *corev1.PodLogOptions) {
+			_, _ = io.WriteString(w, stamp(1, "one")+stamp(2, "two"))
+		},
+	}}
+	s := New(kube, slog.New(slog.DiscardHandler))
+	s.openLog, s.poll = k.open, time.Millisecond
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Handle(t.Context(), link.Target{Kind: link.KindFollow, Namespace: "team", Deployment: "digits-blue", Container: v1alpha1.ServingContainer, Tail: 7}, theirs)
+	}()
+	r := bufio.NewReader(ours)
+	for i, want := range []string{"{}", `"line":"one"`, `"line":"two"`} {
+		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, want) {
+			t.Fatalf("%q %v, want %s", line, err, want)
+		}
+		if i == 1 {
+			a.Status.ContainerStatuses[0].ContainerID = "2"
+			if err := kube.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), &a, "team"); err != nil {
+				t.Fatal(err)
+			}
+			close(again)
+		}
+	}
+	ours.Close()
+	<-done
 }
 
 // kubelet has the logs of containers; those that follow one get what is written later.

@@ -26,29 +26,31 @@ type followed struct {
 // Kinds of action.
 const (
 	actTell   = "tell" // an event
-	actRead   = "read" // an instance's log, from where it was read to
+	actRead   = "read" // a log, from where it was read to
 	actCut    = "cut"  // end reading: its node does not
 	maxMissed = 3
 )
 
 // action is what to do next about a pod; one without a pod is of the deployment.
 type action struct {
-	kind     string
-	uid      types.UID
-	pod      string
-	event    string
-	instance string
+	kind  string
+	uid   types.UID
+	pod   string
+	event string
 	// late says that the pod came after the first look, so that its log is read from the beginning.
 	late bool
 }
 
-// plan compares the pods that there are, the newest first, with those that are known, and remembers in known what it has decided.
+// plan compares the pods that there are, the newest first, with those that are known, and remembers in known what it has decided. The
+// newest maxLogPods are followed; what is read of older ones goes on.
 // What is said of an end comes after the last line: while a log is still being read it waits.
 func plan(known map[types.UID]*followed, pods []corev1.Pod, container string, first bool) []action {
 	var out []action
 	there := map[types.UID]bool{}
-	for _, pod := range slices.Backward(pods) { // in the order in which they came
+	for _, pod := range pods {
 		there[pod.UID] = true
+	}
+	for _, pod := range slices.Backward(pods[:min(len(pods), maxLogPods)]) { // in the order in which they came
 		k := known[pod.UID]
 		if k == nil {
 			k = &followed{name: pod.Name}
@@ -63,7 +65,7 @@ func plan(known map[types.UID]*followed, pods []corev1.Pod, container string, fi
 		}
 		if k.instance != "" && !k.reading && (!k.whole || status.State.Running != nil) {
 			k.reading, k.whole = true, false
-			out = append(out, action{kind: actRead, uid: pod.UID, pod: pod.Name, instance: k.instance, late: !first})
+			out = append(out, action{kind: actRead, uid: pod.UID, pod: pod.Name, late: !first})
 			continue
 		}
 		if event := eventOf(&pod, status); event != "" && event != k.said && !k.reading {
