@@ -120,7 +120,7 @@ func (p *pods) sweep(now int64) bool {
 var errStale = errors.New("the kept connection is of no use")
 
 // ask has c's request sent, and reads the beginning of the answer. Reads are its own from before the request is sent: so whatever the pod
-// says from then on wakes it, and it need not try to read before there is something.
+// says from then on wakes it, and it need not try to read before there is something, once it is known that nothing was said before.
 func (p *podConn) ask(c *conn) (sent, err error) {
 	p.asking, p.told, p.sent, p.err = c, false, nil, nil
 	err = p.raw.Read(p.step)
@@ -136,10 +136,10 @@ func (p *podConn) stepOn(fd uintptr) bool {
 			p.err = errStale
 			return true
 		}
-		if p.sent = p.asking.tell(p); p.sent == nil {
+		if p.sent = p.asking.tell(p); p.sent == nil && p.used {
 			return false
 		}
-		// A pod may answer and close before it has taken all.
+		// A pod may answer and close before it has taken all, or, one that is new, before reads were its own.
 	}
 	n, err := readNow(int(fd), (*w.back)[headRoom:])
 	if err == syscall.EAGAIN {

@@ -32,6 +32,7 @@ type Server struct {
 	second   atomic.Int64
 	date     atomic.Pointer[string]
 	draining atomic.Bool
+	closed   atomic.Bool // nothing is waited for any more
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	handing  map[net.Conn]struct{} // that are on their way to net/http's handler
@@ -212,6 +213,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close ends all connections.
 func (s *Server) Close() error {
 	s.draining.Store(true)
+	s.closed.Store(true)
 	s.mu.Lock()
 	for c := range s.conns {
 		c.hangUp()

@@ -131,3 +131,59 @@ func TestConfigurationOfTLS(t *testing.T) {
 		t.Errorf("handshakes are by %p, net/http has %p; protocols %v", s.tls, config, s.tls.NextProtos)
 	}
 }
+
+// Close ends what a connection waits for also when it was at work just then: nobody looks after it any more.
+func TestCloseWhileAtWork(t *testing.T) {
+	for name, p := range map[string]phase{"idle": idle, "reading": reading, "writing": writing, "at the pod": atPod, "in line": inLine} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, nil)
+			caller, err := net.Dial("tcp", s.listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer caller.Close()
+			raw, err := s.listener.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			c := newConn(s, raw.(*net.TCPConn))
+			s.add(c)
+			_ = s.Close()
+			if c.wait(p, time.Hour) {
+				t.Error("it waits")
+			}
+			if err := c.waited(); !errors.Is(err, errGone) {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}
+
+// A pod that ends its half of a new connection at once has given its answer, which is none.
+func TestPodThatEndsAtOnce(t *testing.T) {
+	s := newServer(t, nil)
+	pod, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	p, err := s.front.pods.get(t.Context(), pod.Addr().String(), s.now.Load(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	theirs, err := pod.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	_ = theirs.(*net.TCPConn).CloseWrite()
+	<-time.After(50 * time.Millisecond) // for the end to have been noticed
+	_ = p.SetDeadline(time.Now().Add(10 * time.Second))
+	c := &conn{server: s, work: getWork()}
+	c.work.back, c.work.out = backs.Get().(*[]byte), append(c.work.out[:0], "GET / HTTP/1.1\r\n\r\n"...)
+	if sent, err := p.ask(c); sent != nil || !errors.Is(err, io.EOF) {
+		t.Errorf("sent %v, answer %v", sent, err)
+	}
+}

@@ -58,7 +58,8 @@ const (
 
 const never = math.MaxInt64
 
-// wait says what is waited for. A limit of 0 is none. What was ended stays so until waited tells of it.
+// wait says what is waited for. A limit of 0 is none. What was ended stays so until waited tells of it. After Close there is no wait: the
+// connection may have been at work when it passed by, and nobody looks after it any more.
 func (c *conn) wait(p phase, limit time.Duration) (ok bool) {
 	deadline := int64(never)
 	if limit > 0 {
@@ -69,7 +70,11 @@ func (c *conn) wait(p phase, limit time.Duration) (ok bool) {
 		if word == ended {
 			return false
 		}
-		if c.watch.word.CompareAndSwap(word, deadline&^phases|int64(p)) {
+		if next := deadline&^phases | int64(p); c.watch.word.CompareAndSwap(word, next) {
+			if c.server.closed.Load() {
+				c.end(next, errGone)
+				return false
+			}
 			return true
 		}
 	}
