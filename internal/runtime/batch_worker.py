@@ -44,10 +44,7 @@ def read(path, schema):
     kind = os.path.splitext(path)[1].lower()
     if kind in IMAGES:
         return image(path, schema)
-    reader = TABLES.get(kind)
-    if reader is None:
-        raise ValueError("files %s are not read without a scoring script, only %s" % (kind and "of type " + kind or "without an ending", ", ".join(sorted([*TABLES, *IMAGES]))))
-    return fitting(reader(path, schema), schema)
+    return fitting(TABLES.get(kind, read_csv)(path, schema), schema)
 
 
 def read_csv(path, schema):

@@ -113,7 +113,9 @@ for i in (3, 5):
     Image.fromarray(pixels[i]).save(here / f"images/{i}.png")
 (here / "mixed").mkdir()
 rows.to_csv(here / "mixed/a.csv", index=False)
-(here / "mixed/b.txt").write_text("1,2,3,4")
+for name in ("b.txt", "c.data", "d"):
+    rows.to_csv(here / "mixed" / name, index=False)
+(here / "mixed/e.webp").write_bytes(b"RIFF\x00\xff\xfe\x00WEBP")
 `
 
 // TestBatchMLflowInPython: models that the real mlflow saved score tables and images without a scoring script.
@@ -126,8 +128,8 @@ func TestBatchMLflowInPython(t *testing.T) {
 		"tables":          {model: "iris", files: "tables", want: fmt.Sprintf(three, "a.csv") + fmt.Sprintf(three, "b.parquet") + fmt.Sprintf(three, "c.json") + fmt.Sprintf(three, "d.jsonl")},
 		"texts of digits": {model: "coded", files: "codes", want: "0,007!,a.csv\n1,010!,a.csv\n"},
 		"images":          {model: "digits", files: "images", want: "0,3,3.png\n0,5,5.png\n"},
-		"a file of no known type": {model: "iris", files: "mixed", want: fmt.Sprintf(three, "a.csv"), code: commonruntime.CodeFilesFailed,
-			says: "b.txt cannot be scored: files of type .txt are not read without a scoring script, only .bmp, .csv"},
+		"other endings are CSV": {model: "iris", files: "mixed", code: commonruntime.CodeFilesFailed, says: "e.webp cannot be scored",
+			want: fmt.Sprintf(three, "a.csv") + fmt.Sprintf(three, "b.txt") + fmt.Sprintf(three, "c.data") + fmt.Sprintf(three, "d")},
 		"a table that does not fit": {model: "iris", files: "codes", code: commonruntime.CodeFilesFailed, says: "a.csv cannot be scored"},
 	} {
 		t.Run(name, func(t *testing.T) {
