@@ -134,7 +134,8 @@ func (r *Router) Follow(o table.Objects) {
 func (r *Router) rebuild() {
 	r.building.Lock()
 	defer r.building.Unlock()
-	r.table.Store(r.builder.Build(r.objects))
+	next := r.builder.Build(r.objects)
+	r.meter.Follow(r.table.Swap(next), next)
 }
 
 // routersIn are the internal addresses of the routers that are ready, and of those that are not, or no longer.

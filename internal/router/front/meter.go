@@ -3,10 +3,13 @@ package front
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"fairlead.dev/fairlead/internal/router/table"
 )
 
 // Meter measures requests for Prometheus.
@@ -17,6 +20,7 @@ type Meter struct {
 	retries  *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	conns    *prometheus.GaugeVec
+	dropped  atomic.Int64 // counts what Follow has taken from conns
 	mu       sync.RWMutex
 	known    map[labels]observers
 }
@@ -55,6 +59,16 @@ func NewMeter() *Meter {
 	}
 	m.Registry.MustRegister(m.took, m.queued, m.retries, m.bytes, m.conns, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return m
+}
+
+// Follow forgets the connections of endpoints that are not in the next table.
+func (m *Meter) Follow(before, next *table.Table) {
+	for name, e := range before.Endpoints() {
+		if now := next.Endpoint(name); now == nil || now.Name != e.Name {
+			m.conns.DeleteLabelValues(e.Name)
+			m.dropped.Add(1) // after that, so that seats which were taken meanwhile are taken again
+		}
+	}
 }
 
 func (m *Meter) note(c *call, took time.Duration) {

@@ -13,6 +13,7 @@ import (
 type seat struct {
 	mu    sync.Mutex // requests of HTTP/2 come at once
 	of    string
+	since int64 // how much the meter had dropped
 	count prometheus.Gauge
 }
 
@@ -23,13 +24,14 @@ func (s *seat) take(m *Meter, e *table.Endpoint) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count != nil && s.of == e.Name {
+	dropped := m.dropped.Load()
+	if s.count != nil && s.of == e.Name && s.since == dropped {
 		return
 	}
 	if s.count != nil {
 		s.count.Dec()
 	}
-	s.of, s.count = e.Name, m.conns.WithLabelValues(e.Name)
+	s.of, s.since, s.count = e.Name, dropped, m.conns.WithLabelValues(e.Name)
 	s.count.Inc()
 }
 

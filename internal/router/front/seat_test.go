@@ -42,6 +42,46 @@ func TestConnections(t *testing.T) {
 	check(0, 0)
 }
 
+// TestConnections_OfDeleted: of an endpoint that is deleted no connections are told, and of one that comes again those that ask it.
+func TestConnections_OfDeleted(t *testing.T) {
+	m := NewMeter()
+	builder := table.Builder{Log: slog.New(slog.DiscardHandler)}
+	both := table.Objects{Endpoints: []*v1alpha1.OnlineEndpoint{routertest.Endpoint("digits", "blue=100"), routertest.Endpoint("faces", "blue=100")}}
+	first := builder.Build(both)
+	var one, two seat
+	one.take(m, first.Endpoint("digits"))
+	two.take(m, first.Endpoint("faces"))
+	check := func(want string) {
+		t.Helper()
+		got := ""
+		families, err := m.Registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, v := range f.GetMetric() {
+				if f.GetName() == "fairlead_router_connections" {
+					got += fmt.Sprintf("%s %v ", v.GetLabel()[0].GetValue(), v.GetGauge().GetValue())
+				}
+			}
+		}
+		if got != want {
+			t.Errorf("connections %q, want %q", got, want)
+		}
+	}
+	check("digits 1 faces 1 ")
+	left := builder.Build(table.Objects{Endpoints: both.Endpoints[1:]})
+	m.Follow(first, left)
+	check("faces 1 ")
+	again := builder.Build(both)
+	m.Follow(left, again)
+	one.take(m, again.Endpoint("digits"))
+	two.take(m, again.Endpoint("faces"))
+	check("digits 1 faces 1 ")
+	one.leave()
+	check("digits 0 faces 1 ")
+}
+
 // TestConnections_OfBothReaders: over TCP, by the router's own reader and by net/http's.
 func TestConnections_OfBothReaders(t *testing.T) {
 	for name, odd := range map[string]string{"own": "", "net/http": "Transfer-Encoding: chunked\r\n"} {

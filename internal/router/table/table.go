@@ -25,6 +25,9 @@ func (t *Table) Endpoint(name string) *Endpoint {
 	return t.endpoints[strings.ToLower(name)]
 }
 
+// Endpoints are all there are, by their names in lower case.
+func (t *Table) Endpoints() map[string]*Endpoint { return t.endpoints }
+
 // Deployment finds a deployment by its Key.
 func (t *Table) Deployment(key string) *Deployment { return t.deployments[key] }
 
