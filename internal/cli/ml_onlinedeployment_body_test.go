@@ -5,7 +5,18 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/cli/spec"
 )
+
+// TestRequestSettings: what is 0 is said, what is not given is not.
+func TestRequestSettings(t *testing.T) {
+	none := int64(0)
+	got := deploymentProps(&spec.OnlineDeployment{Requests: spec.RequestSettings{QueueWaitMS: &none}})["requestSettings"]
+	if d := cmp.Diff(map[string]any{"maxQueueWait": "PT0S"}, got); d != "" {
+		t.Error(d)
+	}
+}
 
 func TestScaleOf(t *testing.T) {
 	type m = map[string]any

@@ -25,7 +25,7 @@ instance_type: gpu
 instance_count: 2
 app_insights_enabled: true
 scale_settings: {type: target_utilization, min_instances: 0, max_instances: 3, target_utilization_percentage: 70, polling_interval: 10}
-request_settings: {request_timeout_ms: 3000, max_concurrent_requests_per_instance: 2, max_queue_wait_ms: 500}
+request_settings: {request_timeout_ms: 3000, max_concurrent_requests_per_instance: 2, max_queue_wait_ms: 0}
 liveness_probe: {initial_delay: 0, period: 3, timeout: 1, success_threshold: 1, failure_threshold: 5}
 resources: {requests: {cpu: "0.5", memory: 1Gi}, limits: {cpu: 1, nvidia.com/gpu: 1}}
 `
@@ -45,7 +45,7 @@ func TestOnlineDeployment(t *testing.T) {
 		Code: "./src", ScoringScript: "score.py", EnvironmentVariables: map[string]string{"A": "1"}, InstanceType: "gpu", InstanceCount: n(2), AppInsights: &yes,
 		Environment:      Environment{Image: "docker.io/library/server:1", Inference: &InferenceConfig{Liveness: &Route{"/", 5001}, Scoring: &Route{"/score", 5001}}},
 		Scale:            ScaleSettings{Type: "target_utilization", Min: n(0), Max: n(3), Utilization: n(70), PollingInterval: n(10)},
-		Requests:         RequestSettings{TimeoutMS: n(3000), Concurrent: n(2), QueueWaitMS: n(500)},
+		Requests:         RequestSettings{TimeoutMS: n(3000), Concurrent: n(2), QueueWaitMS: n(0)},
 		Liveness:         &Probe{InitialDelay: n(0), Period: n(3), Timeout: n(1), SuccessThreshold: n(1), FailureThreshold: n(5)},
 		ResourceRequests: map[string]string{"cpu": "0.5", "memory": "1Gi"}, ResourceLimits: map[string]string{"cpu": "1", "nvidia.com/gpu": "1"}}
 	if diff := cmp.Diff(want, got); diff != "" {

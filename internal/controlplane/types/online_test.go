@@ -69,6 +69,22 @@ func TestGoldenOnline(t *testing.T) {
 	}
 }
 
+// TestNoQueueWait: that requests wait for nothing is not the same as that nothing is said of it.
+func TestNoQueueWait(t *testing.T) {
+	for said, want := range map[string]int64{"": 500, `"requestSettings":{"maxQueueWait":"PT0S"},`: 0} {
+		e := typestest.New(t)
+		e.Serving()
+		e.Put(typestest.Blue, strings.Replace(typestest.BlueBody, `"properties":{`, `"properties":{`+said, 1))
+		st, err := serving.DecodeDeployment(e.Record(typestest.Blue))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Spec.Requests.MaxQueueWaitMilliseconds; got != want {
+			t.Errorf("with %q requests wait %d ms, want %d", said, got, want)
+		}
+	}
+}
+
 func TestEndpointKeys(t *testing.T) {
 	e := typestest.New(t)
 	e.Serving()

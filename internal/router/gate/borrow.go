@@ -10,6 +10,9 @@ import (
 // askAgain is how soon a peer is asked again that gave an error, or a place that is of no use here.
 const askAgain = 100 * time.Millisecond
 
+// askTime is what peers have to answer in: of requests that may not wait at all, those for which another router has a free place are served.
+const askTime = 50 * time.Millisecond
+
 // Lender asks a peer for one of its places at a pod of the deployment. It waits until there is one or ctx ends, and takes pods in avoid only if the
 // peer has no other; back returns the place and says how it went, without waiting for anything.
 type Lender struct {

@@ -51,6 +51,27 @@ func TestBorrowedPlaceIsElsewhere(t *testing.T) {
 	})
 }
 
+// Requests that may not wait get a free place of a peer all the same; where there is none they are told so at once.
+func TestBorrowingWithoutWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		none := config(0, "a")
+		none.Wait = 0
+		owner, g := New(config(1, "a")), New(none)
+		begin := time.Now()
+		if _, err := g.Acquire(t.Context()); !errors.Is(err, ErrWaited) || time.Since(begin) > 0 {
+			t.Errorf("alone: %v after %v", err, time.Since(begin))
+		}
+		g.Lenders([]Lender{lender(owner, 1)})
+		defer mustAcquire(t, g).Release(Unused)
+		begin = time.Now()
+		if _, err := g.Acquire(t.Context()); !errors.Is(err, ErrWaited) || time.Since(begin) != askTime {
+			t.Errorf("with a peer that has none: %v after %v", err, time.Since(begin))
+		}
+		g.Close()
+		synctest.Wait()
+	})
+}
+
 // A place at a pod that is unknown here, or left alone, goes back; the lender is asked again after a pause.
 func TestUselessPlaces(t *testing.T) {
 	for name, pods := range map[string][]string{"unknown": {"a"}, "left alone": {"a", "b"}} {

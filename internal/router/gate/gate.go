@@ -27,7 +27,7 @@ var (
 // Config is what a gate keeps to. A zero MaxQueue or Hold takes the default.
 type Config struct {
 	Pods []Pod
-	// Wait is how long a request waits for a pod to be free, Hold how long for a deployment that is scaled to zero to have one.
+	// Wait is how long a request waits for a pod to be free, at least the time in which peers are asked; Hold how long for a deployment that is scaled to zero to have one.
 	Wait, Hold time.Duration
 	// Asleep says that the deployment may be without pods by intention.
 	Asleep bool
@@ -183,6 +183,9 @@ func (g *Gate) acquire(ctx context.Context, peer bool, avoid []string) (*Ticket,
 		g.note()
 	}
 	wait, held := g.cfg.Wait, len(g.pods) == 0
+	if len(g.borrow.lenders) > 0 {
+		wait = max(wait, askTime)
+	}
 	if held && g.cfg.Asleep {
 		wait = max(wait, g.cfg.Hold)
 	}

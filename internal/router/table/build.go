@@ -117,7 +117,7 @@ func (b *Builder) deployment(spec *v1alpha1.OnlineDeployment, pods map[string][]
 	slices.Sort(d.Pods)
 	d.Pods = slices.Compact(d.Pods)
 	cfg := gate.Config{
-		Wait:   cmp.Or(time.Duration(s.Requests.MaxQueueWaitMilliseconds)*time.Millisecond, defaultWait),
+		Wait:   time.Duration(s.Requests.MaxQueueWaitMilliseconds) * time.Millisecond,
 		Asleep: s.Scale.Min == 0,
 	}
 	for _, addr := range d.Pods {
@@ -141,7 +141,6 @@ func (b *Builder) deployment(spec *v1alpha1.OnlineDeployment, pods map[string][]
 // What a deployment keeps to that says nothing, as in the reference.
 const (
 	defaultTimeout       = 5 * time.Second
-	defaultWait          = 500 * time.Millisecond
 	defaultPort    int32 = 5001
 )
 

@@ -1,14 +1,16 @@
 package table_test
 
 import (
+	"errors"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"testing/synctest"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
+	"fairlead.dev/fairlead/internal/router/gate"
 	"fairlead.dev/fairlead/internal/router/routertest"
 	"fairlead.dev/fairlead/internal/router/table"
 )
@@ -33,6 +35,26 @@ func TestPodsOfSlices(t *testing.T) {
 		if d.Pods[i] != want[i] {
 			t.Errorf("pods %v, want %v", d.Pods, want)
 		}
+	}
+}
+
+// TestQueueWait: requests wait as long as the deployment says, also if it says not at all.
+func TestQueueWait(t *testing.T) {
+	for _, ms := range []int64{0, 30} {
+		synctest.Test(t, func(t *testing.T) {
+			var b table.Builder
+			g := b.Build(routertest.One("one", func(d *v1alpha1.OnlineDeployment) {
+				d.Spec.Requests.MaxConcurrentPerInstance, d.Spec.Requests.MaxQueueWaitMilliseconds = 1, ms
+			}, "10.0.0.1:5001")).Endpoint("one").Named("blue").Gate
+			if _, err := g.Acquire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			_, err := g.Acquire(t.Context())
+			if took := time.Since(begin); !errors.Is(err, gate.ErrWaited) || took.Milliseconds() != ms {
+				t.Errorf("%v after %v, want %d ms", err, took, ms)
+			}
+		})
 	}
 }
 
