@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -138,6 +140,7 @@ func TestInference(t *testing.T) {
 		must(t, args...)
 	}
 
+	t.Run("what the model writes is followed", func(t *testing.T) { testFollowedLog(t, o) })
 	t.Run("an update loses no request", func(t *testing.T) {
 		o.whileAsked(t, func() { update(t, "environment_variables.COLOR=green", "resources.requests.memory=256Mi") })
 	})
@@ -235,4 +238,46 @@ func TestInference(t *testing.T) {
 			return s.scores(ctx)
 		})
 	})
+}
+
+// testFollowedLog: what the model writes of a request is told while it runs, by a command that ends when it is interrupted.
+func testFollowedLog(t *testing.T, o online) {
+	path := filepath.Join(t.TempDir(), "log")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := command(ml("online-deployment", "get-logs", "-n", "blue", "-e", "digits", "--follow")...)
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // when it has not ended by then
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	written := func(line string) {
+		t.Helper()
+		eventually(t, startLimit, line, func(context.Context) error {
+			if said, err := os.ReadFile(path); err != nil || !strings.Contains(string(said), line) {
+				return fmt.Errorf("the log is %q: %v", said, err)
+			}
+			return nil
+		})
+	}
+	written("] POST /score 200 ") // of before
+	o.uri += "?followed"
+	if err := o.scores(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	written("] POST /score?followed 200 ")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		t.Errorf("interrupted, it ended with %v\n%s", err, &stderr)
+	}
 }
