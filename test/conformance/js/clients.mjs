@@ -8,7 +8,7 @@ import { AzureMachineLearningWorkspaces } from "@azure/arm-machinelearning";
 import { ManagedServiceIdentityClient } from "@azure/arm-msi";
 import { ResourceManagementClient } from "@azure/arm-resources";
 import { ClientCertificateCredential, ClientSecretCredential, EnvironmentCredential } from "@azure/identity";
-import { BlobServiceClient, ContainerClient } from "@azure/storage-blob";
+import { BlobSASPermissions, BlobServiceClient, BlockBlobClient, ContainerClient, StorageSharedKeyCredential } from "@azure/storage-blob";
 
 import { all, names, refused, step } from "./steps.mjs";
 
@@ -160,6 +160,31 @@ await step("reach blobs with the caller's own token", async () => {
   const mine = new BlobServiceClient(new URL(blobs.url).origin, credential).getContainerClient(blobs.containerName);
   assert.equal((await mine.getBlobClient("js/big ü.bin").getProperties()).contentLength, 5 << 20);
 });
+
+await step("copy blobs by the server", async () => {
+  const big = blobs.getBlockBlobClient("js/big ü.bin"), copy = blobs.getBlockBlobClient("js/copy.bin");
+  const poller = await copy.beginCopyFromURL(big.url);
+  assert.equal((await poller.pollUntilDone()).copyStatus, "success");
+  assert.equal((await copy.syncUploadFromURL(big.url)).errorCode, undefined);
+  await copy.stageBlockFromURL("AAAA", big.url, 1000, 500);
+  await copy.commitBlockList(["AAAA"]);
+  assert.deepEqual(await copy.downloadToBuffer(), (await big.downloadToBuffer()).subarray(1000, 1500));
+});
+
+await step("sign addresses with a user delegation key", async () => {
+  const service = new BlobServiceClient(new URL(blobs.url).origin, credential);
+  const expiresOn = new Date(Date.now() + 3600e3);
+  const key = await service.getUserDelegationKey(new Date(Date.now() - 60e3), expiresOn);
+  const address = (permissions) => service.getContainerClient(blobs.containerName).getBlockBlobClient("js/big ü.bin").generateUserDelegationSasUrl(
+    { permissions: BlobSASPermissions.parse(permissions), expiresOn }, key);
+  assert.equal((await new BlockBlobClient(await address("r")).downloadToBuffer()).length, 5 << 20);
+  await refused(new BlockBlobClient(await address("r")).delete(), "AuthorizationPermissionMismatch");
+});
+
+await step("sign requests or addresses with an account key", () => {
+  const key = new StorageSharedKeyCredential(blobs.accountName, Buffer.from("key").toString("base64"));
+  return refused(new BlockBlobClient(blobs.url.split("?")[0] + "/js/x", key).getProperties(), "NoAuthenticationInformation");
+}, "accounts have no keys, which would open all of an account to whoever learns one; signatures are made with a user delegation key, which grants no more than its owner may");
 
 await step("list containers of an account", () => refused(all(new BlobServiceClient(new URL(blobs.url).origin, credential).listContainers()), "InvalidResourceName"),
   "an account here is a workspace's; its containers are found by its datastores");
