@@ -9,12 +9,13 @@ import (
 	"fairlead.dev/fairlead/internal/controlplane/issuer"
 	"fairlead.dev/fairlead/internal/controlplane/seal"
 	"fairlead.dev/fairlead/internal/controlplane/store"
+	"fairlead.dev/fairlead/internal/controlplane/store/sqlite"
 )
 
 // TestPrincipalsRemove: a principal goes with its roles, and the administrator does not go.
 func TestPrincipalsRemove(t *testing.T) {
 	cfg := Config{DataDir: t.TempDir(), Store: "sqlite"}
-	st, err := openStore(t.Context(), cfg)
+	st, err := sqlite.Open(t.Context(), filepath.Join(cfg.DataDir, "fairlead.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
