@@ -4,6 +4,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,9 +23,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 )
-
-// maxHistory is how many revisions of a release are kept.
-const maxHistory = 10
 
 // Labels of a revision.
 const (
@@ -71,8 +69,8 @@ type Release struct {
 	DeployedBefore bool
 	// Updated is when the newest revision was made.
 	Updated time.Time
-	// good is the newest revision that was deployed once and is not unverified, nil when there is none.
-	good *releasev1.Release
+	// running is the newest revision that was deployed once and is not unverified, or, when there is none, the newest.
+	running *releasev1.Release
 }
 
 // Request is a release to make.
@@ -98,41 +96,21 @@ func (r Request) labels() map[string]string {
 	return out
 }
 
-// wasGood reports whether a revision is one to roll back to.
-func wasGood(r *releasev1.Release) bool {
-	deployed := r.Info.Status == common.StatusDeployed || r.Info.Status == common.StatusSuperseded
-	return deployed && !unverified(r)
-}
-
-func unverified(r *releasev1.Release) bool { return r.Labels[labelUnverified] != "" }
-
 // Last returns the newest revision of a release, or nil when there is none.
 func (c *Client) Last(namespace, name string) (*Release, error) {
 	cfg, err := c.configuration(namespace)
 	if err != nil {
 		return nil, err
 	}
-	history, err := cfg.Releases.History(name)
-	if errors.Is(err, driver.ErrReleaseNotFound) || (err == nil && len(history) == 0) {
-		return nil, nil
+	history, err := revisions(cfg, namespace, name)
+	if err != nil || len(history) == 0 {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
-	}
-	var last, good *releasev1.Release
-	for _, r := range history {
-		rel := r.(*releasev1.Release)
-		if last == nil || rel.Version > last.Version {
-			last = rel
-		}
-		if wasGood(rel) && (good == nil || rel.Version > good.Version) {
-			good = rel
-		}
-	}
+	last, good := newest(history, anyOf), newest(history, wasGood)
 	return &Release{
 		Namespace: last.Namespace, Name: last.Name, Revision: last.Version, Status: string(last.Info.Status),
 		ChartVersion: last.Chart.Metadata.Version, Labels: last.Labels, Values: last.Config, Updated: last.Info.LastDeployed,
-		Unverified: unverified(last), DeployedBefore: good != nil, good: good,
+		Unverified: unverified(last), DeployedBefore: good != nil, running: cmp.Or(good, last),
 	}, nil
 }
 
@@ -194,6 +172,9 @@ func (c *Client) Upgrade(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
+	if err := prune(cfg, r.Namespace, r.Name); err != nil {
+		return err
+	}
 	upgrade := action.NewUpgrade(cfg)
 	upgrade.Namespace, upgrade.Labels = r.Namespace, r.labels()
 	upgrade.SkipCRDs, upgrade.ResetValues = true, true
@@ -210,24 +191,19 @@ func (c *Client) Rollback(namespace, name string) error {
 	if err != nil {
 		return err
 	}
-	history, err := cfg.Releases.History(name)
+	if err := prune(cfg, namespace, name); err != nil {
+		return err
+	}
+	history, err := revisions(cfg, namespace, name)
 	if err != nil {
-		return fmt.Errorf("reading release %s/%s: %w", namespace, name, err)
+		return err
 	}
-	target, newest := 0, 0
-	for _, r := range history {
-		newest = max(newest, r.(*releasev1.Release).Version)
-	}
-	for _, r := range history {
-		if rel := r.(*releasev1.Release); wasGood(rel) && rel.Version < newest {
-			target = max(target, rel.Version)
-		}
-	}
-	if target == 0 {
+	target := goodBeforeNewest(history)
+	if target == nil {
 		return fmt.Errorf("rolling back release %s/%s: no earlier revision was ever deployed", namespace, name)
 	}
 	rollback := action.NewRollback(cfg)
-	rollback.Version, rollback.Timeout, rollback.MaxHistory = target, actionTimeout, maxHistory
+	rollback.Version, rollback.Timeout, rollback.MaxHistory = target.Version, actionTimeout, maxHistory
 	rollback.WaitStrategy = kube.HookOnlyStrategy
 	rollback.ServerSideApply, rollback.ForceConflicts, rollback.CleanupOnFail = "true", true, true
 	return rollback.Run(name)

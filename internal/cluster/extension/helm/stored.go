@@ -7,27 +7,28 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Running is the version of the chart of the newest revision that was deployed once, "" when there is none.
+// Running is the version of the chart of the newest revision that works, or, when none was ever seen to, of the newest: the installation that
+// is under way. It is "" when there is none.
 func (r *Release) Running() string {
-	if r == nil || r.good == nil {
+	if r == nil {
 		return ""
 	}
-	return r.good.Chart.Metadata.Version
+	return r.running.Chart.Metadata.Version
 }
 
 // RunningValues are what that revision was made with, without the chart's own.
 func (r *Release) RunningValues() map[string]any {
-	if r == nil || r.good == nil {
+	if r == nil {
 		return nil
 	}
-	return r.good.Config
+	return r.running.Config
 }
 
 // Chart is the chart of that revision, as Helm keeps it with the release: an extension whose version is pinned is upgraded with it
 // even when nothing else has this version any more.
 func (r *Release) Chart() (*Chart, error) {
-	stored := r.good.Chart
-	c := &Chart{name: stored.Metadata.Name, version: stored.Metadata.Version, digest: r.good.Labels[labelChart]}
+	stored := r.running.Chart
+	c := &Chart{name: stored.Metadata.Name, version: stored.Metadata.Version, digest: r.running.Labels[labelChart]}
 	for name, part := range map[string]any{"Chart.yaml": stored.Metadata, "values.yaml": stored.Values} {
 		data, err := yaml.Marshal(part)
 		if err != nil {
