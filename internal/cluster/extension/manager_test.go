@@ -23,8 +23,8 @@ import (
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 )
 
-// badImage is an image that the test's kubelet cannot pull.
-const badImage = "registry.example/bad:1"
+// The test's kubelet cannot pull badImage, for which the manager waits until its deadline, and refuses refusedImage for good.
+const badImage, refusedImage = "registry.example/bad:1", "registry.example/refused:1"
 
 // harness is a manager over a real API server whose Deployments become ready as a kubelet would make them.
 type harness struct {
@@ -34,7 +34,7 @@ type harness struct {
 	image  string // of the agent that starts next
 	// version is its chart's; empty is the real one.
 	version string
-	// deadline is how long that agent waits for pods.
+	// deadline is how long that agent waits for pods: for long, unless the end of a deadline is what is tested.
 	deadline time.Duration
 
 	mu sync.Mutex
@@ -49,7 +49,7 @@ func newHarness(t *testing.T) *harness {
 	cluster := kubetest.Start(t)
 	kube := kubernetes.NewForConfigOrDie(cluster.Config)
 	h := &harness{
-		t: t, config: cluster.Config, kube: kube, image: "fairlead/agent:1", deadline: 4 * time.Second,
+		t: t, config: cluster.Config, kube: kube, image: "fairlead/agent:1", deadline: 2 * time.Minute,
 		statuses: map[string]link.ExtensionStatus{}, changed: make(chan struct{}, 1),
 	}
 	if _, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "azure-arc"}}, metav1.CreateOptions{}); err != nil {
@@ -69,6 +69,7 @@ func newHarness(t *testing.T) *harness {
 func TestManager(t *testing.T) {
 	h := newHarness(t)
 	kube := h.kube
+	h.deadline = 4 * time.Second
 	m, stop := h.start()
 	m.Synced()
 	ext := link.Extension{Name: "arcml", ExtensionType: "Microsoft.AzureML.Kubernetes", ReleaseNamespace: "azureml", Generation: 1, Settings: map[string]string{"enableTraining": "True"}}
@@ -92,9 +93,13 @@ func TestManager(t *testing.T) {
 		}
 	})
 	t.Run("a new generation installs", func(t *testing.T) {
+		stop()
 		h.leftover(t)
+		h.deadline = 2 * time.Minute // for all that follows
+		m, stop = h.start()
 		ext.Generation = 2
 		m.Put(ext)
+		m.Synced()
 		s := h.await(t, "arcml", link.ExtensionInstalled, 2)
 		if c := code(s, "E48006"); !strings.Contains(c.Message, "ClusterRole azureml-gateway") {
 			t.Errorf("statuses %+v do not tell of what was left", s.Checks)
@@ -109,7 +114,7 @@ func TestManager(t *testing.T) {
 	t.Run("aml-operator ends only pods of jobs", func(t *testing.T) { testPods(t, kube, h.config) })
 	t.Run("an upgrade that fails is rolled back", func(t *testing.T) {
 		bad := ext
-		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
+		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": refusedImage}
 		m.Put(bad)
 		s := h.await(t, "arcml", link.ExtensionFailed, 3)
 		if want := "release arcml failed, and has been rolled back due to atomic being set"; !strings.Contains(s.Message, want) {
@@ -119,7 +124,7 @@ func TestManager(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := d.Spec.Template.Spec.Containers[0].Image; got == badImage {
+		if got := d.Spec.Template.Spec.Containers[0].Image; got == refusedImage {
 			t.Error("the gateway still has the bad image")
 		}
 	})
@@ -128,7 +133,7 @@ func TestManager(t *testing.T) {
 		h.forget()
 		m, stop = h.start()
 		bad := ext
-		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": badImage}
+		bad.Generation, bad.Settings = 3, map[string]string{"enableTraining": "True", "image.agent": refusedImage}
 		m.Put(bad)
 		m.Synced()
 		h.await(t, "arcml", link.ExtensionFailed, 3)
@@ -310,12 +315,18 @@ func (h *harness) kubelet(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		broken := false
+		broken := ""
 		for _, d := range deployments.Items {
-			good := d.Spec.Template.Spec.Containers[0].Image != badImage
-			broken = broken || !good
-			if d.Name == "gateway" {
-				good = good && h.gateway(ctx, &d)
+			image := d.Spec.Template.Spec.Containers[0].Image
+			good := image != badImage && image != refusedImage
+			if !good {
+				broken = image
+			}
+			if d.Name == "gateway" && good && !h.gateway(ctx, &d) {
+				good = false
+				if h.isSick(image) {
+					broken = refusedImage
+				}
 			}
 			d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation}
 			if good {
@@ -348,23 +359,28 @@ func (h *harness) daemons(ctx context.Context) {
 	}
 }
 
-// brokenPod keeps a pod that cannot pull its image while there is a reason for one.
-func (h *harness) brokenPod(ctx context.Context, there bool) {
+// brokenPod keeps a pod that cannot start with an image while there is one.
+func (h *harness) brokenPod(ctx context.Context, image string) {
 	pods := h.kube.CoreV1().Pods("azureml")
-	if !there {
+	if image == "" {
 		zero := int64(0)
 		_ = pods.Delete(ctx, "gateway-bad", metav1.DeleteOptions{GracePeriodSeconds: &zero})
 		return
 	}
 	p, err := pods.Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "gateway-bad", Labels: map[string]string{"app.kubernetes.io/instance": "arcml"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "gateway", Image: badImage}}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "gateway", Image: image}}},
 	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		p, err = pods.Get(ctx, "gateway-bad", metav1.GetOptions{})
+	}
 	if err != nil {
 		return
 	}
-	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "gateway", Image: badImage, State: corev1.ContainerState{
-		Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "` + badImage + `"`},
-	}}}
+	why := &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "` + image + `"`}
+	if image == refusedImage {
+		why = &corev1.ContainerStateWaiting{Reason: "InvalidImageName", Message: image}
+	}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "gateway", Image: image, State: corev1.ContainerState{Waiting: why}}}
 	_, _ = pods.UpdateStatus(ctx, p, metav1.UpdateOptions{})
 }

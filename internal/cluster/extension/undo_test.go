@@ -39,7 +39,7 @@ func TestUndo(t *testing.T) {
 	t.Run("a first installation that overtook another which fails too", func(t *testing.T) {
 		m.Put(wish(1, "image.agent="+badImage))
 		h.awaitWaiting(t, 1)
-		m.Put(wish(2, "image.agent="+badImage, "nodeLostSeconds=61"))
+		m.Put(wish(2, "image.agent="+refusedImage, "nodeLostSeconds=61"))
 		failed(t, 2, "has been uninstalled")
 		if n := h.deployments(); n != 0 {
 			t.Errorf("%d deployments are left", n)
@@ -68,7 +68,6 @@ func TestUndo(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.sicken(t, h.image)
-		h.deadline = 2 * time.Minute // for what follows
 		m, stop = h.start()
 		m.Put(wish(5))
 		m.Synced()
@@ -102,7 +101,7 @@ func (h *harness) waits(generation int64, text string) bool {
 	return s.Generation >= generation && s.State == link.ExtensionPending && strings.Contains(s.Message, "waiting for") && strings.Contains(s.Message, text)
 }
 
-// sicken makes the gateway not ready with an image, or ready again with none, and returns when its status says so.
+// sicken makes the gateway not ready with an image, for good as far as its pod says, or ready again with none, and returns when its status says so.
 func (h *harness) sicken(t *testing.T, image string) {
 	t.Helper()
 	h.mu.Lock()
@@ -136,6 +135,12 @@ func (h *harness) crash(t *testing.T, image string) {
 		p, err := h.kube.CoreV1().Pods("azureml").Get(t.Context(), crashedPod, metav1.GetOptions{})
 		return err == nil && len(p.Status.ContainerStatuses) > 0
 	})
+}
+
+func (h *harness) isSick(image string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return image == h.sick
 }
 
 // gateway plays what becomes of the gateway's pods, and reports whether it is ready. With an image after the one that crashes it becomes
