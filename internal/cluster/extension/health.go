@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // crashes is how often a container may end before waiting any longer is pointless (the back-off is then over a minute).
@@ -81,19 +82,16 @@ func (w workloads) unready() []string {
 	return out
 }
 
-// onLiveNodes is a DaemonSet's status without its pods on nodes that are not ready: nothing makes those ready, and they follow
-// when their nodes are back. Where one has such a pod, those of the other nodes are counted here.
+// onLiveNodes is a DaemonSet's status without its pods on lost nodes: nothing makes those ready, and they follow when their nodes are
+// back. Where one has such a pod, those of the other nodes are counted here. A set that has no others is not spared: nothing shows that it works.
 func (w workloads) onLiveNodes(d appsv1.DaemonSet) appsv1.DaemonSetStatus {
-	live := appsv1.DaemonSetStatus{ObservedGeneration: d.Status.ObservedGeneration, DesiredNumberScheduled: d.Status.DesiredNumberScheduled}
-	found, lost := int32(0), int32(0)
-	for _, p := range w.pods {
-		switch {
-		case !metav1.IsControlledBy(&p, &d):
-			continue
-		case w.lost[p.Spec.NodeName]:
-			lost++
-			continue
-		}
+	pods, lost := w.ofLiveNodes(d.UID)
+	if lost == 0 || len(pods) == 0 {
+		return d.Status
+	}
+	live := appsv1.DaemonSetStatus{ObservedGeneration: d.Status.ObservedGeneration}
+	found := int32(0)
+	for _, p := range pods {
 		found++
 		if p.DeletionTimestamp == nil && w.current(p) {
 			live.UpdatedNumberScheduled++
@@ -102,16 +100,37 @@ func (w workloads) onLiveNodes(d appsv1.DaemonSet) appsv1.DaemonSetStatus {
 			}
 		}
 	}
-	if lost == 0 {
-		return d.Status
-	}
-	live.DesiredNumberScheduled = max(found, live.DesiredNumberScheduled-lost) // a lost node's pod may not be among the desired
+	// Misscheduled pods are not among the desired, and may be those of the lost nodes; others that are not there end soon.
+	lost = max(0, lost-d.Status.NumberMisscheduled)
+	live.DesiredNumberScheduled = max(found, d.Status.DesiredNumberScheduled-lost)
 	return live
 }
 
-func ofDaemonSet(p corev1.Pod) bool {
+// ofLiveNodes are a DaemonSet's pods but those on lost nodes; lost is how many such nodes have one.
+func (w workloads) ofLiveNodes(set types.UID) (pods []corev1.Pod, lost int32) {
+	nodes := map[string]bool{}
+	for _, p := range w.pods {
+		owner := metav1.GetControllerOf(&p)
+		switch node := p.Spec.NodeName; {
+		case owner == nil || owner.UID != set:
+		case !w.lost[node]:
+			pods = append(pods, p)
+		case !nodes[node]:
+			nodes[node] = true
+			lost++
+		}
+	}
+	return pods, lost
+}
+
+// spared reports whether nobody waits for a pod of a lost node.
+func (w workloads) spared(p corev1.Pod) bool {
 	owner := metav1.GetControllerOf(&p)
-	return owner != nil && owner.Kind == "DaemonSet"
+	if owner == nil || owner.Kind != "DaemonSet" {
+		return false
+	}
+	others, _ := w.ofLiveNodes(owner.UID)
+	return len(others) > 0
 }
 
 func podReady(p corev1.Pod) bool {
@@ -142,7 +161,7 @@ func (w workloads) problems() []problem {
 		case p.DeletionTimestamp != nil || !w.current(p):
 		case !w.lost[p.Spec.NodeName]:
 			out = append(out, podProblems(p)...)
-		case !ofDaemonSet(p):
+		case !w.spared(p):
 			out = append(out, problem{pod: p.Namespace + "/" + p.Name, reason: "NodeNotReady", message: "node " + p.Spec.NodeName + " is not ready"})
 		}
 	}

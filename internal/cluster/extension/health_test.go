@@ -3,6 +3,7 @@ package extension
 import (
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -98,22 +99,25 @@ func TestLostNode(t *testing.T) {
 	}
 	const yes, no = corev1.ConditionTrue, corev1.ConditionFalse
 	for name, c := range map[string]struct {
-		desired, updated, ready int32
-		pods                    []corev1.Pod
-		want                    string
+		desired, updated, ready, stray int32
+		pods                           []corev1.Pod
+		want                           string
 	}{
-		"its pod is not ready":          {3, 3, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "new", no)}, ""},
-		"its pod is of before":          {3, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "old", no)}, ""},
-		"another is not ready either":   {3, 3, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
-		"another is of before":          {3, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "old", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
-		"another has none yet":          {3, 2, 1, []corev1.Pod{on("n1", "new", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
-		"it is not among the desired":   {2, 2, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
-		"none, and one is not ready":    {2, 2, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
-		"none, and the status says all": {2, 2, 2, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes)}, ""},
+		"its pod is not ready":          {3, 3, 2, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "new", no)}, ""},
+		"its pod is of before":          {3, 2, 2, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes), on("lost", "old", no)}, ""},
+		"another is not ready either":   {3, 3, 1, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"another is of before":          {3, 2, 2, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "old", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"another has none yet":          {3, 2, 1, 0, []corev1.Pod{on("n1", "new", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"it is not among the desired":   {2, 2, 1, 1, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"none, and one is not ready":    {2, 2, 1, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"none, and the status says all": {2, 2, 2, 0, []corev1.Pod{on("n1", "new", yes), on("n2", "new", yes)}, ""},
+		"not desired, another has none": {2, 1, 1, 1, []corev1.Pod{on("n1", "new", yes), on("lost", "new", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"two pods of one lost node":     {3, 2, 1, 0, []corev1.Pod{on("n1", "new", yes), on("lost", "new", no), on("lost", "old", no)}, "DaemonSet csi-blob-node (1 of 2 ready)"},
+		"all are of lost nodes":         {1, 1, 0, 0, []corev1.Pod{on("lost", "new", no)}, "DaemonSet csi-blob-node (0 of 1 ready)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := set
-			d.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: c.desired, UpdatedNumberScheduled: c.updated, NumberReady: c.ready}
+			d.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: c.desired, UpdatedNumberScheduled: c.updated, NumberReady: c.ready, NumberMisscheduled: c.stray}
 			w := workloads{daemonSets: []appsv1.DaemonSet{d}, pods: c.pods, revisions: []appsv1.ControllerRevision{newest, older}, lost: map[string]bool{"lost": true}}
 			if got := strings.Join(w.unready(), ", "); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
@@ -125,6 +129,39 @@ func TestLostNode(t *testing.T) {
 	w := workloads{pods: []corev1.Pod{p}, lost: map[string]bool{"lost": true}}
 	if got := w.problems(); len(got) != 1 || got[0].String() != "pod azureml/gateway-1: NodeNotReady: node lost is not ready" {
 		t.Errorf("problems of a pod that could be elsewhere: %v", got)
+	}
+	for name, c := range map[string]struct {
+		pods []corev1.Pod
+		want int
+	}{"of a set that has others": {[]corev1.Pod{on("lost", "new", no), on("n1", "new", yes)}, 0}, "of a set that has none": {[]corev1.Pod{on("lost", "new", no)}, 1}} {
+		w.pods = c.pods
+		if got := w.problems(); len(got) != c.want {
+			t.Errorf("problems %s: %v", name, got)
+		}
+	}
+}
+
+// TestDown: a node that is not ready for a moment is one to wait for.
+func TestDown(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		status corev1.ConditionStatus
+		since  time.Duration
+		want   bool
+	}{
+		"ready": {corev1.ConditionTrue, time.Hour, false}, "never heard of": {"", 0, false},
+		"not ready for a moment": {corev1.ConditionFalse, 30 * time.Second, false}, "not ready": {corev1.ConditionFalse, 2 * time.Minute, true},
+		"silent for a moment": {corev1.ConditionUnknown, 30 * time.Second, false}, "silent": {corev1.ConditionUnknown, 2 * time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &corev1.Node{}
+			if c.status != "" {
+				n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: c.status, LastTransitionTime: metav1.NewTime(now.Add(-c.since))}}
+			}
+			if got := down(n, now); got != c.want {
+				t.Errorf("down %v, want %v", got, c.want)
+			}
+		})
 	}
 }
 

@@ -81,14 +81,23 @@ func overdue(p *corev1.Pod, now time.Time) bool {
 }
 
 // silent is a node that the API server no longer hears of.
-func silent(n *corev1.Node) bool { return readiness(n) == corev1.ConditionUnknown }
+func silent(n *corev1.Node) bool { return readiness(n).Status == corev1.ConditionUnknown }
 
-// readiness is what a node says of itself, "" when it has not said anything yet.
-func readiness(n *corev1.Node) corev1.ConditionStatus {
+// downAfter is how long a node may be not ready as one that is started again is.
+const downAfter = time.Minute
+
+// down is a node that has not been ready for longer than that.
+func down(n *corev1.Node, now time.Time) bool {
+	c := readiness(n)
+	return c.Status != "" && c.Status != corev1.ConditionTrue && now.Sub(c.LastTransitionTime.Time) > downAfter
+}
+
+// readiness is what is known of a node, without a status when nothing is yet.
+func readiness(n *corev1.Node) corev1.NodeCondition {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
-			return c.Status
+			return c
 		}
 	}
-	return ""
+	return corev1.NodeCondition{}
 }

@@ -145,7 +145,7 @@ func (w waiter) list(ctx context.Context, namespace, release string) (workloads,
 	}, nil
 }
 
-// lost reads which nodes are not ready.
+// lost reads which nodes are not ready, and that not only for a moment.
 func (w waiter) lost(ctx context.Context) (map[string]bool, error) {
 	nodes, err := w.kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -153,7 +153,7 @@ func (w waiter) lost(ctx context.Context) (map[string]bool, error) {
 	}
 	lost := map[string]bool{}
 	for i := range nodes.Items {
-		if s := readiness(&nodes.Items[i]); s != "" && s != corev1.ConditionTrue {
+		if down(&nodes.Items[i], time.Now()) {
 			lost[nodes.Items[i].Name] = true
 		}
 	}
