@@ -40,6 +40,11 @@ func (m *Manager) removeLostOnce(ctx context.Context) error {
 	for _, ref := range refs {
 		namespaces[ref.Namespace] = true
 	}
+	for _, name := range m.records.names() { // of a release that is gone pods may be left
+		if rec := m.records.get(name); rec != nil && rec.Namespace != "" {
+			namespaces[rec.Namespace] = true
+		}
+	}
 	for ns := range namespaces {
 		if err := m.removeLostIn(ctx, ns); err != nil {
 			return err

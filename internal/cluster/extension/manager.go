@@ -214,7 +214,7 @@ func (m *Manager) enqueueLeftovers(ctx context.Context) error {
 // report tells a status and remembers it when it is a new one; a changed message alone is told and not remembered.
 func (m *Manager) report(ctx context.Context, name string, rec record) error {
 	old := m.records.get(name)
-	if old == nil || old.Status.State != rec.Status.State || old.Status.Generation != rec.Status.Generation || old.Digest != rec.Digest {
+	if old == nil || old.Status.State != rec.Status.State || old.Status.Generation != rec.Status.Generation || old.Digest != rec.Digest || old.Namespace != rec.Namespace {
 		if err := m.records.put(context.WithoutCancel(ctx), name, rec); err != nil {
 			return err
 		}

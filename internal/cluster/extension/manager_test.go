@@ -17,9 +17,11 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/internal/cluster/claims"
 	"fairlead.dev/fairlead/internal/cluster/extension/helm"
 	"fairlead.dev/fairlead/internal/cluster/preflight"
 	"fairlead.dev/fairlead/internal/link"
+	"fairlead.dev/fairlead/internal/mountbroker"
 	"fairlead.dev/fairlead/internal/testing/kubetest"
 )
 
@@ -42,6 +44,8 @@ type harness struct {
 	sick, crashing string
 	statuses       map[string]link.ExtensionStatus
 	changed        chan struct{}
+	// forgotten is how often what the extension leaves was to be taken away; the first time it is in vain.
+	forgotten int
 }
 
 // newHarness starts an API server with one node, and what plays its controllers and kubelet.
@@ -140,8 +144,10 @@ func TestManager(t *testing.T) {
 	})
 	t.Run("an upgrade removes what is switched off", func(t *testing.T) {
 		ext.Generation, ext.Settings = 4, map[string]string{"enableTraining": "False", "enableInference": "True", "allowInsecureConnections": "True", "inferenceRouterServiceType": "nodePort"}
+		attach(t, kube, "switched-off", mountbroker.ClaimDriver, claims.Finalizer)
 		m.Put(ext)
 		h.await(t, "arcml", link.ExtensionInstalled, 4)
+		h.letGo(t, "switched-off")
 		if _, err := kube.AppsV1().Deployments("azureml").Get(t.Context(), "aml-operator", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("aml-operator is still there: %v", err)
 		}
@@ -205,8 +211,10 @@ func TestManager(t *testing.T) {
 		m.Delete("other")
 		h.await(t, "other", link.ExtensionRemoved, 1)
 	})
-	t.Run("an extension deleted while the agent was down is removed", func(t *testing.T) {
+	t.Run("an extension deleted while the agent was down is removed, with what it leaves, also at a second try", func(t *testing.T) {
 		stop()
+		attach(t, kube, "removed", mountbroker.ClaimDriver, claims.Finalizer)
+		h.forgotten = 0
 		m, stop = h.start()
 		m.Synced()
 		h.await(t, "arcml", link.ExtensionRemoved, ext.Generation)
@@ -215,6 +223,10 @@ func TestManager(t *testing.T) {
 		}
 		if _, err := kube.CoreV1().ConfigMaps("azureml").Get(t.Context(), preflight.ReportName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the report of the checks is left: %v", err)
+		}
+		h.letGo(t, "removed")
+		if h.forgotten != 2 {
+			t.Errorf("what is left was to be taken away %d times, want 2", h.forgotten)
 		}
 	})
 	stop()
@@ -234,7 +246,7 @@ func (h *harness) start() (*Manager, func()) {
 			}
 			return err
 		},
-		Forget: func(context.Context, string) error { return nil },
+		Forget: h.takeAway,
 		Report: h.report,
 	})
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -256,6 +268,18 @@ func (h *harness) report(name string, s link.ExtensionStatus) {
 	case h.changed <- struct{}{}:
 	default:
 	}
+}
+
+func (h *harness) takeAway(_ context.Context, namespace string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if namespace == "azureml" {
+		h.forgotten++
+	}
+	if h.forgotten == 1 {
+		return errors.New("the network is away")
+	}
+	return nil
 }
 
 func (h *harness) forget() {

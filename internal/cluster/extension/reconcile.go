@@ -61,7 +61,10 @@ func (m *Manager) ensure(ctx context.Context, ext link.Extension) error {
 			return err
 		}
 	}
-	return nil
+	if ctx.Err() != nil {
+		return nil // overtaken, as verify says
+	}
+	return m.abandonVolumes(ctx)
 }
 
 func (j *job) do(ctx context.Context, step action) error {
@@ -188,7 +191,7 @@ func (j *job) report(ctx context.Context, status link.ExtensionStatus, check lin
 	if j.chart != nil {
 		status.Version = j.chart.Version()
 	}
-	return j.m.report(ctx, j.ext.Name, record{Status: status, Digest: j.digest})
+	return j.m.report(ctx, j.ext.Name, record{Status: status, Digest: j.digest, Namespace: j.ext.ReleaseNamespace})
 }
 
 // remove takes away an extension that is not desired.
@@ -211,6 +214,10 @@ func (m *Manager) remove(ctx context.Context, name string) error {
 				return fmt.Errorf("removing extension %q: %w", name, err)
 			}
 		}
+		// Also when an earlier try made the release go: what follows it may have failed then.
+		if err := m.tidy(ctx, refs, ref.Namespace, recorded); err != nil {
+			return fmt.Errorf("removing what extension %q left: %w", name, err)
+		}
 		status := link.ExtensionStatus{State: link.ExtensionRemoved, Generation: generation(release, recorded)}
 		if err := m.report(ctx, name, record{Status: status}); err != nil {
 			return err
@@ -225,10 +232,25 @@ func (m *Manager) uninstall(ctx context.Context, ref helm.Ref) error {
 	if err := m.cfg.Helm.Uninstall(ref.Namespace, ref.Name); err != nil {
 		return err
 	}
-	if err := m.wait.gone(ctx, ref.Namespace, ref.Name); err != nil {
+	return m.wait.gone(ctx, ref.Namespace, ref.Name)
+}
+
+// tidy takes away what an extension leaves beside its release. namespace is the release's, "" when it is gone already: then the record,
+// which loses it when the extension is told to be removed, says where it was.
+func (m *Manager) tidy(ctx context.Context, others map[string]helm.Ref, namespace string, recorded *record) error {
+	err := m.abandonVolumes(ctx)
+	if namespace == "" && recorded != nil {
+		namespace = recorded.Namespace
+		for _, other := range others {
+			if other.Namespace == namespace {
+				return err // all is that one's now
+			}
+		}
+	}
+	if namespace == "" {
 		return err
 	}
-	return errors.Join(m.abandonVolumes(ctx), preflight.Forget(ctx, m.cfg.Kube, ref.Namespace), m.cfg.Forget(ctx, ref.Namespace))
+	return errors.Join(err, preflight.Forget(ctx, m.cfg.Kube, namespace), m.cfg.Forget(ctx, namespace))
 }
 
 // generation is the newest one known of an extension whose desired value is gone.

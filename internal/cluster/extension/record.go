@@ -23,6 +23,8 @@ type record struct {
 	Status link.ExtensionStatus `json:"status"`
 	// Digest is the release's digest that Status speaks of.
 	Digest string `json:"digest,omitempty"`
+	// Namespace is the release's, "" when nothing of it is left.
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // records keeps the ConfigMap. Extension names are valid ConfigMap keys.
