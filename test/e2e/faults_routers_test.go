@@ -66,7 +66,7 @@ func TestFault_RouterNodeLost(t *testing.T) {
 	t.Cleanup(func() { // when the added nodes take no pods any more
 		_, deleted := cli(ml("online-endpoint", "delete", "-n", "constant", "--yes")...)
 		_, updated := cli(extensionCommand("update", "--config", "enableInference=False", "enableTraining=True", "inferenceRouterServiceType=nodePort",
-			"internalLoadBalancerProvider=", "sslSecret=", "sslCname=", "--yes")...)
+			"internalLoadBalancerProvider=", "allowInsecureConnections=", "sslSecret=", "sslCname=", "--yes")...)
 		if err := errors.Join(deleted, updated); err != nil {
 			t.Fatal(err)
 		}

@@ -114,7 +114,7 @@ func TestInference(t *testing.T) {
 			}
 			return nil
 		})
-		must(t, extensionCommand("update", "--config", "enableInference=False", "enableTraining=True", "--yes")...)
+		must(t, extensionCommand("update", "--config", "enableInference=False", "enableTraining=True", "allowInsecureConnections=", "--yes")...)
 		hasRows(t, trained())
 	}()
 	hasRows(t, settings)
