@@ -248,7 +248,8 @@ func principalsRemove(b *besides) *cobra.Command {
 	c := &cobra.Command{
 		Use: "remove NAME|CLIENT-ID", Short: "Remove a service principal, or one of its secrets and certificates", Args: cobra.ExactArgs(1), SilenceUsage: true,
 		Long: `Remove a service principal with its role assignments, or one of its secrets and certificates. What it may do ends at once with it,
-also by shared access signatures that it made; tokens of a credential that is removed end within the hour.`,
+also by tokens that it has and by shared access signatures that it made; those that the server gave it end within 12 hours. What it made, such
+as jobs, stays. With --credential logging in by that one ends at once; tokens that were got with it are good for an hour at most.`,
 		Example: `  fairlead server principals remove trainer
   fairlead server principals remove trainer --credential 1b671a64-40d5-491e-99b0-da01ff1f3341`,
 		RunE: func(cmd *cobra.Command, args []string) error {
