@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -56,11 +59,22 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	w = world{repo: repo, bin: cmp.Or(os.Getenv("FAIRLEAD_E2E_BIN"), filepath.Join(repo, "bin")), home: home, data: filepath.Join(home, "data")}
-	defer func() {
-		if os.Getenv("FAIRLEAD_E2E_KEEP") == "" {
-			_, downErr := cli("down")
-			err = errors.Join(err, downErr, os.RemoveAll(home))
+	end := sync.OnceValue(func() error {
+		if os.Getenv("FAIRLEAD_E2E_KEEP") != "" {
+			return nil
 		}
+		_, err := cli("down")
+		return errors.Join(err, os.RemoveAll(home))
+	})
+	defer func() { err = errors.Join(err, end()) }()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, "taking the local cluster down:", err)
+		}
+		os.Exit(130)
 	}()
 	if _, err := cli(up...); err != nil {
 		return 1, err
