@@ -93,7 +93,7 @@ func (g *gate) command(job string) string {
 // eventually polls until check is content.
 func eventually(t *testing.T, limit time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
 	for {
 		err := check(ctx)
