@@ -38,10 +38,7 @@ func BenchmarkRequest(b *testing.B) {
 		}
 	}()
 	r := start(b, routertest.One("one", nil, listener.Addr().String()), func(c *Config) { c.AccessLog = io.Discard })
-	conn, err := net.Dial("tcp", r.HTTP)
-	if err != nil {
-		b.Fatal(err)
-	}
+	conn := r.dial(b)
 	b.Cleanup(func() { conn.Close() })
 	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\nhello", score, routertest.Key("one"))
 	buf := make([]byte, 4096)

@@ -201,10 +201,7 @@ func TestSlowUploads(t *testing.T) {
 	model := serveModel(t, echo)
 	r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.TimeoutMilliseconds = 2000 }, model.addr), nil)
 	begin := func(length int) net.Conn {
-		conn, err := net.Dial("tcp", r.HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := r.dial(t)
 		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\nbegun", score, routertest.Key("one"), length)
 		return conn
 	}

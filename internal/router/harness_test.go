@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,6 +89,16 @@ func serveModel(t testing.TB, handle http.HandlerFunc) *backend {
 	t.Cleanup(b.Close)
 	b.addr = b.Listener.Addr().String()
 	return b
+}
+
+// dial opens a connection to the router, for what no client would send.
+func (r *running) dial(t testing.TB) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // says answers with a text.

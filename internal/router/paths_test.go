@@ -116,10 +116,7 @@ func TestBothTellTheSame(t *testing.T) {
 // tell sends a request and gives what was answered, without what differs from one time to the next.
 func tell(t *testing.T, r *running, request string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.HTTP)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := r.dial(t)
 	defer conn.Close()
 	_, _ = io.WriteString(conn, request)
 	method, _, _ := strings.Cut(request, " ")
@@ -266,10 +263,7 @@ func TestEndsWithTheRequest(t *testing.T) {
 		model := serveModel(t, echo)
 		r := start(t, routertest.One("one", nil, model.addr), nil)
 		for range 5 {
-			conn, err := net.Dial("tcp", r.HTTP)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := r.dial(t)
 			_ = conn.SetDeadline(time.Now().Add(30 * time.Second)) // An idle connection has two minutes.
 			_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1\r\n\r\na", score, routertest.Key("one"))
 			_ = conn.(*net.TCPConn).CloseWrite()
@@ -286,10 +280,7 @@ func TestPieces(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		model := serveModel(t, echo)
 		r := start(t, routertest.One("one", nil, model.addr), nil)
-		conn, err := net.Dial("tcp", r.HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := r.dial(t)
 		defer conn.Close()
 		auth := "Host: x\r\nAuthorization: Bearer " + routertest.Key("one") + "\r\n"
 		long := strings.Repeat("z", 5000)
@@ -321,10 +312,7 @@ func TestSizesInTurn(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		model := serveModel(t, echo)
 		r := start(t, routertest.One("one", nil, model.addr), nil)
-		conn, err := net.Dial("tcp", r.HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := r.dial(t)
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		reader := bufio.NewReader(conn)
@@ -356,10 +344,7 @@ func TestLeavingAndLateness(t *testing.T) {
 		r := start(t, routertest.One("one", func(d *v1alpha1.OnlineDeployment) { d.Spec.Requests.MaxConcurrentPerInstance = 1 }, model.addr), nil)
 		var conns []net.Conn
 		for range 3 {
-			conn, err := net.Dial("tcp", r.HTTP)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := r.dial(t)
 			_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1\r\n\r\nx", score, routertest.Key("one"))
 			conns = append(conns, conn)
 		}

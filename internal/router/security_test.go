@@ -21,10 +21,7 @@ import (
 // raw writes bytes to the router and returns the statuses of all answers until it closes the connection.
 func raw(t *testing.T, r *running, text string) []int {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.HTTP)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := r.dial(t)
 	defer conn.Close()
 	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
@@ -218,10 +215,7 @@ func runCallers(addr, count string) error {
 func TestSlowLoris(t *testing.T) {
 	r := start(t, routertest.One("one", nil), func(c *Config) { c.HeaderTimeout = 50 * time.Millisecond })
 	for _, beginning := range []string{"", "P", "POST " + score + " HTTP/1.1\r\nX: ", "PRI * HTTP/2.0\r\n"} {
-		conn, err := net.Dial("tcp", r.HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := r.dial(t)
 		_, _ = io.WriteString(conn, beginning)
 		_, _ = io.Copy(io.Discard, conn) // It ends when the router closes.
 		conn.Close()
@@ -234,10 +228,7 @@ func TestHeadsThatEndLate(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		model := serveModel(t, echo)
 		r := start(t, routertest.One("one", nil, model.addr), nil)
-		conn, err := net.Dial("tcp", r.HTTP)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := r.dial(t)
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		body := strings.Repeat("b", 64<<10)

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"fairlead.dev/fairlead/api/k8s/v1alpha1"
@@ -100,6 +101,20 @@ func TestPlan_ManyPods(t *testing.T) {
 	}
 }
 
+// following follows the serving container of digits-blue; done is closed when that has ended.
+func following(t *testing.T, kube kubernetes.Interface, k *kubelet) (ours net.Conn, done chan struct{}) {
+	t.Helper()
+	s := New(kube, slog.New(slog.DiscardHandler))
+	s.openLog, s.poll = k.open, time.Millisecond
+	ours, theirs := net.Pipe()
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Handle(t.Context(), link.Target{Kind: link.KindFollow, Namespace: "team", Deployment: "digits-blue", Container: v1alpha1.ServingContainer, Tail: 7}, theirs)
+	}()
+	return ours, done
+}
+
 // TestFollow_StartsAgain: a container that has started again just before its log is opened is not read twice.
 func TestFollow_StartsAgain(t *testing.T) {
 	a := modelPod("a", "1", runs)
@@ -115,14 +130,7 @@ func TestFollow_StartsAgain(t *testing.T) {
 			_, _ = io.WriteString(w, stamp(1, "one")+stamp(2, "two"))
 		},
 	}}
-	s := New(kube, slog.New(slog.DiscardHandler))
-	s.openLog, s.poll = k.open, time.Millisecond
-	ours, theirs := net.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Handle(t.Context(), link.Target{Kind: link.KindFollow, Namespace: "team", Deployment: "digits-blue", Container: v1alpha1.ServingContainer, Tail: 7}, theirs)
-	}()
+	ours, done := following(t, kube, k)
 	r := bufio.NewReader(ours)
 	for i, want := range []string{"{}", `"line":"one"`, `"line":"two"`} {
 		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, want) {
@@ -189,14 +197,7 @@ func TestFollow(t *testing.T) {
 		},
 		"b": func(w *io.PipeWriter, _ *corev1.PodLogOptions) { _, _ = io.WriteString(w, stamp(1, "another clock")) },
 	}}
-	s := New(kube, slog.New(slog.DiscardHandler))
-	s.openLog, s.poll = k.open, time.Millisecond
-	ours, theirs := net.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Handle(t.Context(), link.Target{Kind: link.KindFollow, Namespace: "team", Deployment: "digits-blue", Container: v1alpha1.ServingContainer, Tail: 7}, theirs)
-	}()
+	ours, done := following(t, kube, k)
 	r := bufio.NewReader(ours)
 	next := func(want string) {
 		t.Helper()
